@@ -1,0 +1,125 @@
+"""Names of the field: target names, portals, record keys. Parse and format, nothing else.
+
+Imported by every command, so it imports nothing.
+"""
+
+from __future__ import annotations
+
+from pyiscsi.errors import InvalidArgument
+
+ISCSI_PORT = 3260
+ISNS_PORT = 3205
+UNKNOWN_TPGT = -1
+ANY_PORT = -1
+DEFAULT_IFACE = "default"
+IFACE_NAME_MAX = 64
+TARGET_NAME_MAX = 223
+"""Bytes of an iSCSI name (RFC 7143 §4.2.7.1)."""
+
+_DISCOVERED_NAME = frozenset("-.:0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
+
+class NodeKey:
+    """Identity of one node record: target, portal and iface (`nodes/<target>/<portal>/<iface>`)."""
+
+    __slots__ = ("address", "iface", "port", "target", "tpgt")
+
+    def __init__(
+        self, target: str, address: str, port: int, tpgt: int = UNKNOWN_TPGT,
+        iface: str = DEFAULT_IFACE,
+    ) -> None:  # fmt: skip
+        self.target = target
+        self.address = address
+        self.port = port
+        self.tpgt = tpgt
+        self.iface = iface
+
+    def fields(self) -> tuple[str, str, int, int, str]:
+        return (self.target, self.address, self.port, self.tpgt, self.iface)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NodeKey) and self.fields() == other.fields()
+
+    def __hash__(self) -> int:
+        return hash(self.fields())
+
+    def __repr__(self) -> str:
+        return f"NodeKey{self.fields()}"
+
+
+class Pattern:
+    """What -T, -p and -I of a command select; an empty part matches anything.
+
+    `port` is -1 when no -p was given. TPGTs never take part (open-iscsi idbm_rec_match).
+    """
+
+    __slots__ = ("address", "iface", "port", "target")
+
+    def __init__(
+        self, target: str = "", address: str = "", port: int = ANY_PORT, iface: str = ""
+    ) -> None:
+        self.target = target
+        self.address = address
+        self.port = port
+        self.iface = iface
+
+    def __bool__(self) -> bool:
+        return bool(self.target or self.address or self.iface or self.port != ANY_PORT)
+
+
+def format_portal(address: str, port: int, tpgt: int | None = None) -> str:
+    """`addr:port[,tpgt]`; brackets round any address without a dot, as open-iscsi does."""
+    shown = address if "." in address else f"[{address}]"
+    return f"{shown}:{port}" if tpgt is None else f"{shown}:{port},{tpgt}"
+
+
+def _leading_number(text: str) -> int:
+    """strtoul(text, 10): leading digits, 0 when there are none."""
+    digits = text.strip(" \t\n\v\f\r")
+    end = 0
+    while end < len(digits) and digits[end].isascii() and digits[end].isdigit():
+        end += 1
+    return int(digits[:end] or "0")
+
+
+def parse_portal_argument(text: str) -> tuple[str, int, int] | None:
+    """Read the argument of -p: (address, port or -1, tpgt or -1).
+
+    None when open-iscsi would treat the option as absent (an unclosed bracket). The odd readings
+    of IPv6 addresses that contain a dot are the original's (str_to_ipport) except that a
+    bracketed address is always taken whole.
+    """
+    if text.startswith("["):
+        address, closed, rest = text[1:].partition("]")
+        if not closed:
+            return None
+    elif "." not in text and text.count(":") > 1:
+        address, comma, tag = text.partition(",")
+        rest = comma + tag
+    else:
+        colon = text.find(":")
+        comma_at = text.find(",")
+        ends = [i for i in (colon, comma_at) if i >= 0]
+        cut = min(ends) if ends else len(text)
+        address, rest = text[:cut], text[cut:]
+    port = tpgt = -1
+    if rest.startswith(":"):
+        port = _leading_number(rest[1:])
+    _, comma, tag = rest.partition(",")
+    if comma:
+        tpgt = _leading_number(tag)
+    return address, port, tpgt
+
+
+def check_path_component(name: str, what: str) -> None:
+    """Refuse a name that cannot safely be one component of a record path.
+
+    Raises InvalidArgument for an empty name, `.`, `..`, a slash or a control character.
+    """
+    if name in ("", ".", "..") or "/" in name or any(c < " " or c == "\x7f" for c in name):
+        raise InvalidArgument(f"Invalid {what} {name!r}.")
+
+
+def is_discovered_name_valid(name: str) -> bool:
+    """Whether a target name that came from the network may become a record (CVE-2026-44943)."""
+    return 0 < len(name) <= TARGET_NAME_MAX and _DISCOVERED_NAME.issuperset(name)

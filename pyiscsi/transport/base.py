@@ -1,0 +1,134 @@
+"""The interface between session logic and whatever moves the PDUs.
+
+Names follow usr/iscsi_ipc.h. Login, negotiation and recovery are written against `Transport` and
+cannot tell the kernel from userspace. Failures raise TransportError; a kernel refusal carries the
+errno in the text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import socket
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class StopFlag(enum.IntEnum):
+    """How STOP_CONN ends a connection (include/iscsi_if.h)."""
+
+    TERMINATE = 1
+    SUSPEND = 2
+    RECOVER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PduReceived:
+    sid: int
+    cid: int
+    header: bytes
+    """Basic header segment, 48 bytes."""
+    data: bytes
+    """Data segment without padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFailed:
+    sid: int
+    cid: int
+    error: int
+    """Kernel error number, 1001 and up (include/iscsi_if.h, enum iscsi_err)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUnbound:
+    sid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDestroyed:
+    sid: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoginState:
+    """Progress of a login done by the adapter itself (CAP_LOGIN_OFFLOAD)."""
+
+    sid: int
+    cid: int
+    state: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventsLost:
+    """The kernel dropped events (ENOBUFS); the session must be compared with sysfs."""
+
+    sid: int
+
+
+Event = PduReceived | ConnectionFailed | SessionUnbound | SessionDestroyed | LoginState | EventsLost
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counters of one connection, name to value, in the order they are printed."""
+
+    counters: dict[str, int]
+    custom: dict[str, int]
+
+
+class Transport(Protocol):
+    """One iSCSI transport (`tcp`, `iser`, ...): control operations and event queues.
+
+    All operations are coroutines; at most one request is in flight to the kernel, and no event is
+    ever handled inside a request. `cid` is the kernel's connection number, always 0 here.
+    """
+
+    name: str
+    caps: int
+
+    async def create_session(
+        self, *, initial_cmdsn: int, cmds_max: int, queue_depth: int
+    ) -> tuple[int, int]:
+        """Make a session; returns (sid, host number)."""
+        ...
+
+    async def create_conn(self, sid: int, cid: int) -> None: ...
+
+    async def bind_conn(self, sid: int, cid: int, sock: socket.socket, *, leading: bool) -> None:
+        """Give the kernel the connected socket. Never twice without a stop_conn between."""
+        ...
+
+    async def set_param(self, sid: int, cid: int, param: int, value: str) -> None:
+        """Set one ISCSI_PARAM_*. Raises NotSupported when the kernel does not know it."""
+        ...
+
+    async def set_host_param(self, host_no: int, param: int, value: str) -> None: ...
+
+    async def start_conn(self, sid: int, cid: int) -> None: ...
+
+    async def stop_conn(self, sid: int, cid: int, flag: StopFlag) -> None: ...
+
+    async def destroy_conn(self, sid: int, cid: int) -> None: ...
+
+    async def destroy_session(self, sid: int) -> None: ...
+
+    async def unbind_session(self, sid: int) -> None:
+        """Ask for the devices to go; SessionUnbound tells when they are gone."""
+        ...
+
+    async def send_pdu(self, sid: int, cid: int, header: bytes, data: bytes) -> None:
+        """Send one PDU; `data` is not padded, the transport pads."""
+        ...
+
+    async def get_stats(self, sid: int, cid: int) -> Statistics: ...
+
+    def subscribe(self, sid: int) -> asyncio.Queue[Event]:
+        """The queue that receives every event of session `sid` from now on.
+
+        Events that arrived for a session of this process before it was subscribed are kept and
+        delivered first, so nothing is lost between create_session and subscribe.
+        """
+        ...
+
+    def unsubscribe(self, sid: int) -> None: ...
