@@ -1,0 +1,358 @@
+"""The daemon's life: what starts in which order, what ends it, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import pkgutil
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Callable, Coroutine, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pyiscsi.daemon import logsetup, notify, process
+from pyiscsi.daemon.discover import Discovery
+from pyiscsi.daemon.nokernel import NoKernel
+from pyiscsi.daemon.pidfile import AlreadyRunning, LockedFile, PidFile
+from pyiscsi.daemon.requests import Requests, Sessions
+from pyiscsi.daemon.settings import Settings
+from pyiscsi.env import Env
+from pyiscsi.errors import PyIscsiError
+from pyiscsi.ipc.server import Server
+
+WORKER_THREADS = 64
+"""Name lookups, sysfs and record writes; enough that some stuck ones do not stop the rest."""
+
+ADOPT_WAIT_S = 2.0
+"""How long clients wait at start for existing sessions to be taken over; it then goes on."""
+
+STOP_ANSWER_S = 0.5
+"""iscsiadm waits one second for the answer to `stop`."""
+
+_ROOMS = ("daemon", "discovery", "ipc", "proto", "records", "sysfs", "transport")
+_LATE_IMPORTS = ("encodings.idna", "stringprep", "unicodedata", "concurrent.futures.thread")
+"""What the standard library would load in the middle of a name lookup."""
+
+_log = logging.getLogger("iscsid")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asked for. Empty paths are the usual ones; `pid_file` "" is none."""
+
+    config_file: str = ""
+    initiatorname_file: str = ""
+    foreground: bool = False
+    debug: int = 0
+    uid: int | None = None
+    gid: int | None = None
+    pid_file: str = ""
+
+
+class KernelLink(Protocol):
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def transport(self, name: str) -> Any: ...
+
+
+class SessionKeeper(Sessions, Protocol):
+    """daemon.registry.Registry."""
+
+    async def adopt(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """How the two large parts are made; tests put their own in."""
+
+    kernel: Callable[[Env], KernelLink]
+    registry: Callable[[Any, Env, Settings], SessionKeeper]
+
+
+class Daemon:
+    """One run of iscsid inside an event loop."""
+
+    def __init__(
+        self,
+        options: Options,
+        env: Env,
+        environ: MutableMapping[str, str],
+        *,
+        parts: Parts | None = None,
+        passed: list[tuple[str, socket.socket]] | None = None,
+        readiness: process.Readiness | None = None,
+    ) -> None:
+        self._options = options
+        self._env = env
+        self._parts = parts or real_parts(environ)
+        self._passed = passed or []
+        self._readiness = readiness or process.Readiness()
+        self._notifier = notify.Notifier(environ)
+        self._settings = Settings(
+            options.config_file or env.config_file,
+            options.initiatorname_file or env.initiatorname_file,
+        )
+        self._stop_asked = asyncio.Event()
+        self._released = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        """Start, serve until stopped, release everything; the exit status."""
+        self._handle_signals()
+        server: Server | None = None
+        status = 0
+        try:
+            async with AsyncExitStack() as stack:
+                server = await self._start(stack)
+                await self._stop_asked.wait()
+                self._notifier.send(notify.STOPPING)
+                server.stop_listening()
+        except PyIscsiError as error:
+            _log.error("%s", error)
+            status = 1
+        except Exception:
+            _log.exception("iscsid failed")
+            status = 1
+        self._released.set()
+        if server is not None:
+            await server.close()
+            _log.info("iscsid shutting down.")
+        return status
+
+    async def _start(self, stack: AsyncExitStack) -> Server:
+        listener = self._claim(stack)
+        kernel = await self._open_kernel(stack)
+        await self._read_settings()
+        registry = self._parts.registry(kernel, self._env, self._settings)
+        stack.push_async_callback(registry.close)
+        discovery = Discovery(self._env, self._settings, kernel)
+        server = Server(
+            Requests(registry, self._settings, discovery, self._stop).table(),
+            allowed_uids=frozenset({0, self._options.uid or os.geteuid()}),
+        )
+        await asyncio.to_thread(warm_up)
+        process.harden(self._env.proc_root)
+        process.drop_privileges(self._options.uid, self._options.gid)
+        stack.push_async_callback(self._end_tasks)
+        await self._adopt(registry)
+        await server.start(listener)
+        self._spawn(self._notifier.watchdog())
+        self._readiness.announce()
+        self._notifier.send(notify.READY)
+        return server
+
+    def _claim(self, stack: AsyncExitStack) -> socket.socket:
+        """Become the only daemon, and hold the socket. Raises PyIscsiError."""
+        path = self._env.socket_path
+        lock = LockedFile(f"{path}.lock", "lock file")
+        try:
+            lock.acquire()
+        except AlreadyRunning as error:
+            raise PyIscsiError(
+                f"Can not bind IPC socket {path}: iscsid is already running"
+            ) from error
+        # The lock file stays: removing it would let two daemons hold locks on two files.
+        stack.callback(lock.release, remove=False)
+        if self._options.pid_file:
+            pid_file = PidFile(self._options.pid_file)
+            pid_file.acquire()
+            stack.callback(pid_file.release)
+        listener = notify.choose_native(self._passed, path)
+        if listener is None:
+            listener = bind(path)
+            stack.callback(_remove, path)
+        stack.callback(listener.close)
+        return listener
+
+    async def _open_kernel(self, stack: AsyncExitStack) -> KernelLink:
+        kernel = self._parts.kernel(self._env)
+        try:
+            await kernel.open()
+        except (PyIscsiError, OSError) as error:
+            raise PyIscsiError(
+                f"Cannot open NETLINK_ISCSI ({error}): the kernel module scsi_transport_iscsi is "
+                "not loaded, or iscsid is not in the initial network namespace, or it lacks "
+                "CAP_NET_ADMIN"
+            ) from error
+        stack.push_async_callback(kernel.close)
+        return kernel
+
+    async def _adopt(self, registry: SessionKeeper) -> None:
+        from pyiscsi.sysfs.sessions import session_ids
+        from pyiscsi.sysfs.tree import SysfsTree
+
+        if not await asyncio.to_thread(session_ids, SysfsTree(self._env.sysfs_root)):
+            return
+        self._notifier.send(notify.SYNCING)
+        task = self._spawn(registry.adopt())
+        await asyncio.wait([task], timeout=ADOPT_WAIT_S)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("background work failed", exc_info=task.exception())
+
+    async def _end_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stop(self) -> None:
+        self._stop_asked.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_ANSWER_S):
+                await self._released.wait()
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._signalled, signal.SIGTERM)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        if self._options.foreground:
+            loop.add_signal_handler(signal.SIGINT, self._signalled, signal.SIGINT)
+        else:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _signalled(self, number: signal.Signals) -> None:
+        logsetup.debug(1, "pid %d caught signal %d", os.getpid(), number)
+        self._stop_asked.set()
+
+    def _reload(self) -> None:
+        _log.info("reading the settings again")
+        self._spawn(self._read_settings())
+
+    async def _read_settings(self) -> None:
+        await asyncio.to_thread(self._settings.reload)
+        for line in self._settings.problems:
+            _log.warning("%s", line)
+
+
+def real_parts(environ: MutableMapping[str, str]) -> Parts:
+    def kernel(env: Env) -> KernelLink:
+        if environ.get("PYISCSI_NO_KERNEL") == "1":
+            return NoKernel()
+        from pyiscsi.transport.kernel import Kernel
+
+        return Kernel(env)
+
+    def registry(kernel: Any, env: Env, settings: Settings) -> SessionKeeper:
+        from pyiscsi.daemon.registry import Registry
+
+        return Registry(kernel, env, settings)
+
+    return Parts(kernel, registry)
+
+
+def bind(path: str) -> socket.socket:
+    """The native socket, mode 0600, not yet listening. The caller holds the lock beside it.
+
+    So whatever socket exists there was left by a daemon that died. Raises PyIscsiError.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with suppress(FileNotFoundError):
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                os.unlink(path)
+        listener.bind(path)
+        os.chmod(path, 0o600)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise PyIscsiError(f"Can not bind IPC socket {path}: {reason}") from error
+    return listener
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)
+
+
+def warm_up() -> None:
+    """Import all that recovery and requests can need: later the disk may be the one we run."""
+    import pyiscsi
+
+    for room in _ROOMS:
+        folder = os.path.join(os.path.dirname(pyiscsi.__file__), room)
+        for module in pkgutil.iter_modules([folder]):
+            _import(f"pyiscsi.{room}.{module.name}")
+    for name in _LATE_IMPORTS:
+        _import(name)
+    with suppress(OSError):
+        socket.getaddrinfo("localhost", None)  # loads the resolver's own libraries
+
+
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        _log.warning("could not load %s: %s", name, error)
+
+
+def run(options: Options, env: Env, environ: MutableMapping[str, str]) -> int:
+    """Run the daemon as the command line says; the exit status. The parent of a daemon exits."""
+    passed = notify.take_sockets(environ, os.getpid())
+    os.umask(process.UMASK)
+    process.limit_thread_memory()
+    readiness = None
+    if not options.foreground:
+        readiness = process.daemonize(_log_started)
+    process.set_name()
+    sink = logsetup.choose_sink(foreground=options.foreground, environ=environ)
+    with logsetup.logging_to(sink, options.debug):
+
+        async def main() -> int:
+            daemon = Daemon(options, env, environ, passed=passed, readiness=readiness)
+            return await daemon.run()
+
+        return run_loop(main())
+
+
+def _log_started(pid: int) -> None:
+    with logsetup.logging_to(logsetup.SyslogSink(), 0) as log:
+        log.info("iSCSI daemon with pid=%d started!", pid)
+
+
+def run_loop(main: Coroutine[Any, Any, int]) -> int:
+    """asyncio.run(), except that threads stuck in a lookup or on a dead disk are not waited for."""
+    loop = asyncio.new_event_loop()
+    executor = ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="worker")
+    loop.set_default_executor(executor)
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.run_until_complete(_cancel_leftovers())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        executor.shutdown(wait=False, cancel_futures=True)
+        loop.close()
+
+
+async def _cancel_leftovers() -> None:
+    leftover = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in leftover:
+        task.cancel()
+    await asyncio.gather(*leftover, return_exceptions=True)
+
+
+def stuck_threads(patience_s: float = 1.0) -> list[threading.Thread]:
+    """Worker threads that do not end by themselves; the interpreter would wait for them."""
+    workers = [each for each in threading.enumerate() if each.name.startswith("worker")]
+    for worker in workers:
+        worker.join(patience_s / len(workers))
+    return [worker for worker in workers if worker.is_alive()]

@@ -1,0 +1,73 @@
+"""One SendTargets discovery through one iface, put together from its records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from pyiscsi.daemon.discover import Job, Portal
+from pyiscsi.discovery.connector import TcpConnector
+from pyiscsi.discovery.sendtargets import SendTargetsRequest, send_targets
+from pyiscsi.errors import InvalidArgument
+from pyiscsi.proto.settings import ChapSettings
+from pyiscsi.records.record import Record
+
+_PREFIX = "discovery.sendtargets."
+
+
+async def explore(
+    job: Job, iface: Record, initiator_name: str, alias: str, report: Callable[[str], None]
+) -> list[Portal]:
+    """All portals a discovery address answers with. Raises what send_targets() raises."""
+    connect = TcpConnector(
+        netdev=iface["iface.net_ifacename"],
+        hwaddress=iface["iface.hwaddress"],
+        ipaddress=iface["iface.ipaddress"],
+    )
+    found = await send_targets(
+        _request(job, initiator_name, alias),
+        connect=connect,
+        random_bytes=os.urandom,
+        report=report,
+    )
+    return [
+        Portal(target.name, portal.address or job.address, portal.port, portal.tpgt)
+        for target in found
+        for portal in target.portals
+    ]
+
+
+def _request(job: Job, initiator_name: str, alias: str) -> SendTargetsRequest:
+    return SendTargetsRequest(
+        address=job.address,
+        port=job.port,
+        initiator_name=initiator_name,
+        initiator_alias=alias,
+        auth=chap_settings(job.record),
+        login_timeout_s=_number(job.record, "timeo.login_timeout"),
+        auth_timeout_s=_number(job.record, "timeo.auth_timeout"),
+        active_timeout_s=_number(job.record, "timeo.active_timeout"),
+        reopen_max=_number(job.record, "reopen_max"),
+        max_recv_data_segment_length=_number(job.record, "iscsi.MaxRecvDataSegmentLength"),
+    )
+
+
+def chap_settings(record: Record) -> ChapSettings | None:
+    """As for a login, credentials decide, not `authmethod` (usr/discovery.c)."""
+    username, password, username_in, password_in = (
+        record[f"{_PREFIX}auth.{name}"]
+        for name in ("username", "password", "username_in", "password_in")
+    )
+    if not (password or username_in or password_in):
+        return None
+    names = record["node.session.auth.chap_algs"] or "MD5"
+    algorithms = tuple(name.strip() for name in names.split(",") if name.strip())
+    return ChapSettings(username, password, username_in, password_in, algorithms)
+
+
+def _number(record: Record, name: str) -> int:
+    """A number that makes sense as time, count or length: none is negative."""
+    try:
+        return max(0, record.get_int(_PREFIX + name))
+    except ValueError as error:
+        raise InvalidArgument(f"{_PREFIX}{name} is not a number") from error
