@@ -1,0 +1,320 @@
+"""The kernel as transport: requests and events of NETLINK_ISCSI.
+
+The kernel carries a request out inside sendmsg, under one lock for the whole machine, and queues
+the reply before sendmsg returns; events caused by it may come first. Replies have no sequence
+number, so they are known by event type, transport handle and what the request left in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pyiscsi.env import Env
+from pyiscsi.errors import ExitCode, RemoteProtocolError, TransportError
+from pyiscsi.transport import uevent
+from pyiscsi.transport.base import (
+    ConnectionFailed,
+    Event,
+    EventsLost,
+    LoginState,
+    PduReceived,
+    SessionDestroyed,
+    SessionUnbound,
+)
+from pyiscsi.transport.modules import TRANSPORT_CLASS, ModuleLoader
+from pyiscsi.transport.netlink import Channel, open_socket
+from pyiscsi.transport.numbers import HostParam, KEvent, Param, UEvent
+from pyiscsi.transport.operations import KernelTransport
+from pyiscsi.transport.queues import EventQueues
+from pyiscsi.transport.uevent import Message, Refused
+
+_LOG = logging.getLogger("iscsid")
+
+REQUEST_DEADLINE_S = 60.0
+"""For one request including its turn; STOP_CONN waits for the kernel's own clean-up."""
+
+_CREATES = (UEvent.CREATE_SESSION, UEvent.CREATE_BOUND_SESSION)
+_LINK_WORDS = {1: "Link Up", 2: "Link Down"}
+
+_EVENTS: Mapping[int, Callable[[dict[str, int], Message], Event]] = {
+    KEvent.RECV_PDU: lambda f, m: PduReceived(f["sid"], f["cid"], *uevent.parse_pdu(m.payload)),
+    KEvent.CONN_ERROR: lambda f, _: ConnectionFailed(f["sid"], f["cid"], f["error"]),
+    KEvent.DESTROY_SESSION: lambda f, _: SessionDestroyed(f["sid"]),
+    KEvent.UNBIND_SESSION: lambda f, _: SessionUnbound(f["sid"]),
+    KEvent.CONN_LOGIN_STATE: lambda f, _: LoginState(f["sid"], f["cid"], f["state"]),
+}
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """The request in flight."""
+
+    event: UEvent
+    handle: int
+    fields: Mapping[str, int]
+    cookie: int
+    reply: asyncio.Future[Message]
+    is_sent: bool = False
+    is_overrun: bool = False
+
+    def is_reply(self, kind: int, message: Message) -> bool:
+        """A unicast answer: nlmsg_type is the request's, the event is the request's own."""
+        return (
+            kind == self.event
+            and message.type in (self.event, KEvent.IF_ERROR)
+            and message.transport_handle == self.handle
+            and message.cookie == self.cookie
+        )
+
+    def is_data(self, message: Message) -> bool:
+        """A multicast answer to this request, or to the same one of another process."""
+        if message.type != self.event or message.transport_handle != self.handle:
+            return False
+        echoed = uevent.request_fields(message)
+        return all(
+            echoed[name] == self.fields[name]
+            for name in ("sid", "cid", "host_no")
+            if name in echoed
+        )
+
+
+class Kernel:
+    """The kernel's iSCSI interface of this process; `open` before use, `close` after."""
+
+    def __init__(
+        self,
+        env: Env,
+        *,
+        open_channel: Callable[[], Channel] = lambda: Channel(open_socket()),
+        loader: ModuleLoader | None = None,
+        deadline_s: float = REQUEST_DEADLINE_S,
+    ) -> None:
+        self.queues = EventQueues()
+        self._sysfs_root = env.sysfs_root
+        self._open_channel = open_channel
+        self._loader = loader or ModuleLoader()
+        self._deadline_s = deadline_s
+        self._channel: Channel | None = None
+        self._turn = asyncio.Lock()
+        self._cookies = itertools.cycle(range(1, 1 << 32))
+        self._pending: _Pending | None = None
+        self._cleanups: set[asyncio.Task[Message]] = set()
+
+    async def open(self) -> None:
+        """Open the netlink socket, loading the kernel's iSCSI class if it is missing.
+
+        Raises TransportError: 12 no iSCSI in the kernel, 13 not allowed.
+        """
+        try:
+            channel = self._open_channel()
+        except TransportError as exc:
+            if exc.exit_code != ExitCode.TRANSPORT_NOT_FOUND:
+                raise
+            await self._loader.load(TRANSPORT_CLASS)
+            channel = self._open_channel()
+        channel.start(self._on_message, self._on_lost)
+        self._channel = channel
+
+    async def close(self) -> None:
+        """Close the socket. Sessions stay; a request in flight fails."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+        if self._pending is not None and not self._pending.reply.done():
+            self._pending.reply.set_exception(TransportError("kernel interface closed"))
+        cleanups = [*self._cleanups]
+        for task in cleanups:
+            task.cancel()
+        await asyncio.gather(*cleanups, return_exceptions=True)
+
+    async def transport(self, name: str) -> KernelTransport:
+        """Transport `name` as sysfs has it, its module loaded first if need be.
+
+        Raises TransportError (12) when there is none.
+        """
+        found = self._lookup(name)
+        if found is None:
+            await self._loader.load_transport(name)
+            found = self._lookup(name)
+        if found is None:
+            raise TransportError(exit_code=ExitCode.TRANSPORT_NOT_FOUND)
+        return KernelTransport(self, name, *found)
+
+    def _lookup(self, name: str) -> tuple[int, int] | None:
+        """Handle and capabilities; None when the transport is not registered."""
+        if not name or "/" in name or name.startswith("."):
+            return None
+        directory = f"{self._sysfs_root}/class/iscsi_transport/{name}"
+        try:
+            with open(f"{directory}/handle") as handle, open(f"{directory}/caps") as caps:
+                return int(handle.read()), int(caps.read(), 0)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as exc:
+            raise TransportError(f"can not read iSCSI transport {name}: {exc}") from exc
+
+    # requests
+
+    async def request(
+        self,
+        event: UEvent,
+        handle: int,
+        fields: Mapping[str, int],
+        payload: bytes = b"",
+        *,
+        sock: socket.socket | None = None,
+    ) -> Message:
+        """One request and its reply.
+
+        `sock` becomes the request's `endpoint`. Raises Refused with the kernel's errno,
+        TransportError when the answer is lost, late (8) or the channel is closed.
+        """
+        try:
+            async with asyncio.timeout(self._deadline_s), self._turn:
+                message = await self._exchange(event, handle, fields, payload, sock)
+        except TimeoutError:
+            text = f"kernel did not answer {_words(event, fields)} in {self._deadline_s:g} s"
+            raise TransportError(text, ExitCode.TRANSPORT_TIMEOUT) from None
+        if message.type == KEvent.IF_ERROR:
+            raise Refused(_words(event, fields), -message.iferror)
+        return message
+
+    async def _exchange(
+        self,
+        event: UEvent,
+        handle: int,
+        fields: Mapping[str, int],
+        payload: bytes,
+        sock: socket.socket | None,
+    ) -> Message:
+        channel = self._channel
+        if channel is None:
+            raise TransportError("kernel interface is not open")
+        reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        pending = _Pending(event, handle, fields, next(self._cookies), reply)
+        self._pending = pending
+        try:
+            await self._send(channel, pending, payload, sock)
+            if self._channel is not channel:
+                raise TransportError("kernel interface closed")
+            channel.drain()
+            pending.is_sent = True
+            self._fail_if_lost(pending)
+            return await reply
+        except BaseException:
+            self._abandon(pending)
+            raise
+        finally:
+            self._pending = None
+
+    async def _send(
+        self, channel: Channel, pending: _Pending, payload: bytes, sock: socket.socket | None
+    ) -> None:
+        fields, copy = dict(pending.fields), -1
+        if sock is not None:
+            # Our own copy: the kernel looks the number up when the worker sends, and by then a
+            # caller that gave up may have closed its socket and the number be another file.
+            try:
+                copy = fields["endpoint"] = os.dup(sock.fileno())
+            except OSError as exc:
+                text = f"kernel can not be given the connection: {exc.strerror}"
+                raise TransportError(text) from exc
+        body = uevent.encode(pending.event, pending.handle, fields, payload, cookie=pending.cookie)
+        await channel.send(pending.event, body, close_fd=copy)
+
+    def _fail_if_lost(self, pending: _Pending) -> None:
+        """The reply was queued inside sendmsg: an emptied, overrun socket has lost it."""
+        if pending.is_sent and pending.is_overrun and not pending.reply.done():
+            words = _words(pending.event, pending.fields)
+            pending.reply.set_exception(TransportError(f"kernel's answer to {words} was lost"))
+
+    def _abandon(self, pending: _Pending) -> None:
+        reply = pending.reply
+        if reply.done() and not reply.cancelled() and reply.exception() is None:
+            self._discard(pending.event, reply.result())
+        reply.cancel()
+
+    def _discard(self, event: int, message: Message) -> None:
+        """Destroy a session whose creator gave up before it got the answer."""
+        if event not in _CREATES or message.type != event:
+            return
+        sid = uevent.reply_fields(UEvent(event), message)["sid"]
+        _LOG.warning("session %d was created too late, destroying it", sid)
+        self.queues.unsubscribe(sid)
+        fields, handle = {"sid": sid}, message.transport_handle
+        task = asyncio.ensure_future(self.request(UEvent.DESTROY_SESSION, handle, fields))
+        self._cleanups.add(task)
+        task.add_done_callback(self._cleaned_up)
+
+    def _cleaned_up(self, task: asyncio.Task[Message]) -> None:
+        self._cleanups.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _LOG.error("%s", task.exception())
+
+    # events
+
+    def _on_message(self, kind: int, body: bytes) -> None:
+        try:
+            message = uevent.parse(body)
+            if kind:
+                self._on_reply(kind, message)
+            elif message.type in uevent.MULTICAST_REPLIES:
+                if self._pending is not None and self._pending.is_data(message):
+                    self._answer(self._pending, message)
+            else:
+                self._on_event(message)
+        except RemoteProtocolError as exc:
+            _LOG.warning("ignored: %s", exc)
+
+    def _on_reply(self, kind: int, message: Message) -> None:
+        pending = self._pending
+        if pending is None or not pending.is_reply(kind, message):
+            self._discard(kind, message)
+            return
+        if kind in _CREATES and message.type == kind:
+            # Here and not in the caller, which runs only after further events were read.
+            self.queues.keep(uevent.reply_fields(pending.event, message)["sid"])
+        self._answer(pending, message)
+
+    def _answer(self, pending: _Pending, message: Message) -> None:
+        if not pending.reply.done():
+            pending.reply.set_result(message)
+
+    def _on_event(self, message: Message) -> None:
+        fields = uevent.event_fields(message)
+        make = _EVENTS.get(message.type)
+        if make is not None:
+            if fields["sid"] in self.queues:
+                self.queues.deliver(fields["sid"], make(fields, message))
+        elif message.type == KEvent.HOST_EVENT:
+            words = _LINK_WORDS.get(fields["code"], f"event {fields['code']}")
+            _LOG.info("Host%d: %s.", fields["host_no"], words)
+        elif not fields:
+            _LOG.warning("unknown kernel event %d", message.type)
+
+    def _on_lost(self) -> None:
+        _LOG.warning("kernel events were lost, checking all sessions")
+        self.queues.broadcast(EventsLost)
+        if self._pending is not None:
+            self._pending.is_overrun = True
+            self._fail_if_lost(self._pending)
+
+
+def _words(event: UEvent, fields: Mapping[str, int]) -> str:
+    """`stop_conn of session 3`, for messages; never a value."""
+    if event == UEvent.SET_PARAM:
+        return f"parameter {_name(Param, fields['param'])} of session {fields['sid']}"
+    if event == UEvent.SET_HOST_PARAM:
+        return f"parameter {_name(HostParam, fields['param'])} of host {fields['host_no']}"
+    name = event.name.lower()
+    return f"{name} of session {fields['sid']}" if "sid" in fields else name
+
+
+def _name(numbers: type[Param] | type[HostParam], number: int) -> str:
+    return numbers(number).name if number in {*map(int, numbers)} else str(number)

@@ -1,0 +1,156 @@
+"""The NETLINK_ISCSI socket: framing, one reader on the loop, one worker thread for requests.
+
+The only importer of pyroute2, and only of its socket factory. The rest of pyroute2's core does not
+fit this protocol: it pairs replies by nlmsg_seq, which the kernel leaves 0 here; it opens a second
+socket when used from another thread, but requests must leave from a thread because the kernel runs
+them inside sendmsg; and it gives a socket up for good after ENOBUFS, which we survive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from pyiscsi.errors import ExitCode, TransportError
+
+_LOG = logging.getLogger("iscsid")
+
+GROUP_ISCSID = 1
+"""Multicast group mask; the second group is iscsiuio's."""
+RECEIVE_BUFFER_BYTES = 8 << 20
+"""Thousands of events: enough for every session of a big host to fail at once."""
+
+_HEADER = struct.Struct("=IHHII")
+_MESSAGE_BYTES = 1 << 16
+_BATCH = 256
+"""Messages read in one turn of the loop, so that a flood does not starve the sessions."""
+_SO_RCVBUFFORCE = 33
+
+
+def open_socket() -> socket.socket:
+    """A bound NETLINK_ISCSI socket; its port id becomes the sessions' `creator`.
+
+    Raises TransportError (12 when the kernel has no iSCSI, 13 without the privilege).
+    """
+    from pyroute2.netlink import NETLINK_ISCSI
+    from pyroute2.netlink.nlsocket import AsyncNetlinkSocket
+
+    try:
+        sock: socket.socket = AsyncNetlinkSocket(family=NETLINK_ISCSI).setup_socket()
+    except OSError as exc:
+        raise _open_error(exc) from exc
+    try:
+        sock.setblocking(False)
+        _enlarge(sock)
+        sock.bind((0, GROUP_ISCSID))
+    except OSError as exc:
+        sock.close()
+        raise _open_error(exc) from exc
+    return sock
+
+
+def _open_error(exc: OSError) -> TransportError:
+    denied = exc.errno in (errno.EPERM, errno.EACCES)
+    code = ExitCode.ACCESS if denied else ExitCode.TRANSPORT_NOT_FOUND
+    return TransportError(f"can not open the kernel's iSCSI interface: {exc.strerror}", code)
+
+
+def _enlarge(sock: socket.socket) -> None:
+    for option in (socket.SO_RCVBUF, _SO_RCVBUFFORCE):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER_BYTES)
+        except PermissionError:
+            _LOG.debug("netlink receive buffer stays within net.core.rmem_max")
+
+
+class Channel:
+    """Messages to and from the kernel over one datagram socket.
+
+    `on_message(nlmsg_type, body)` is called on the loop for each message, `on_lost()` once the
+    socket has been emptied after the kernel dropped messages (ENOBUFS).
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        name = sock.getsockname()
+        self._port_id = name[0] if isinstance(name, tuple) else 0
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netlink")
+        self._buffer = bytearray(_MESSAGE_BYTES)
+        self._lost = False
+        self._on_message: Callable[[int, bytes], None] = lambda _kind, _body: None
+        self._on_lost: Callable[[], None] = lambda: None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self, on_message: Callable[[int, bytes], None], on_lost: Callable[[], None]) -> None:
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._sock.fileno(), self.drain)
+
+    async def send(self, kind: int, body: bytes, *, close_fd: int = -1) -> None:
+        """Send one message from the worker thread; returns when the kernel has carried it out.
+
+        Cancelled before its turn it is not sent; later the kernel finishes it unheard. `close_fd`
+        is closed when the kernel is done with the request, or when it will never see it. Raises
+        TransportError.
+        """
+        header = _HEADER.pack(_HEADER.size + len(body), kind, 0, 0, self._port_id)
+        job: Future[int] = self._worker.submit(self._sock.send, header + body)
+        if close_fd >= 0:
+            job.add_done_callback(lambda _: os.close(close_fd))
+        try:
+            await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise TransportError("kernel interface closed") from None
+        except OSError as exc:
+            raise TransportError(f"can not send to the kernel: {exc.strerror}") from exc
+
+    def drain(self) -> None:
+        """Handle what the socket holds, up to a batch."""
+        for _ in range(_BATCH):
+            try:
+                size, _, flags, sender = self._sock.recvmsg_into([self._buffer])
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as exc:
+                if exc.errno != errno.ENOBUFS:
+                    _LOG.error("reading kernel events failed: %s", exc.strerror)
+                    break
+                self._lost = True
+                continue
+            if isinstance(sender, tuple) and sender[0] != 0:
+                continue  # only the kernel (port 0) may speak
+            if flags & socket.MSG_TRUNC:
+                self._lost = True
+            else:
+                self._split(bytes(self._buffer[:size]))
+        else:
+            return
+        if self._lost:
+            self._lost = False
+            self._on_lost()
+
+    def _split(self, datagram: bytes) -> None:
+        offset = 0
+        while offset + _HEADER.size <= len(datagram):
+            length, kind, *_ = _HEADER.unpack_from(datagram, offset)
+            if not _HEADER.size <= length <= len(datagram) - offset:
+                _LOG.warning("kernel message of %d bytes in %d", length, len(datagram) - offset)
+                return
+            self._on_message(kind, datagram[offset + _HEADER.size : offset + length])
+            offset += (length + 3) & ~3
+
+    def close(self) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._sock.fileno())
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._sock.close()

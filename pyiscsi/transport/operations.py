@@ -1,0 +1,130 @@
+"""Transport's operations as requests to the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Mapping
+from typing import Protocol
+
+from pyiscsi.errors import LocalProtocolError, NotSupported, TransportError
+from pyiscsi.transport import uevent
+from pyiscsi.transport.base import Event, Statistics, StopFlag
+from pyiscsi.transport.numbers import UEvent
+from pyiscsi.transport.queues import EventQueues
+from pyiscsi.transport.uevent import Message, Refused
+
+
+class Requester(Protocol):
+    """The part of Kernel that operations need."""
+
+    queues: EventQueues
+
+    async def request(
+        self,
+        event: UEvent,
+        handle: int,
+        fields: Mapping[str, int],
+        payload: bytes = b"",
+        *,
+        sock: socket.socket | None = None,
+    ) -> Message: ...
+
+
+class KernelTransport:
+    """One transport of the kernel (base.Transport); its handle is that of one module load."""
+
+    def __init__(self, kernel: Requester, name: str, handle: int, caps: int) -> None:
+        self.name = name
+        self.caps = caps
+        self._kernel = kernel
+        self._handle = handle
+
+    async def create_session(
+        self, *, initial_cmdsn: int, cmds_max: int, queue_depth: int
+    ) -> tuple[int, int]:
+        fields = {
+            "initial_cmdsn": initial_cmdsn,
+            "cmds_max": cmds_max,
+            "queue_depth": queue_depth,
+        }
+        reply = await self._kernel.request(UEvent.CREATE_SESSION, self._handle, fields)
+        new = uevent.reply_fields(UEvent.CREATE_SESSION, reply)
+        return new["sid"], new["host_no"]
+
+    async def create_conn(self, sid: int, cid: int) -> None:
+        reply = await self._on_conn(UEvent.CREATE_CONN, sid, cid)
+        if uevent.reply_fields(UEvent.CREATE_CONN, reply)["cid"] < 0:
+            raise TransportError(f"kernel refused create_conn of session {sid}")
+
+    async def bind_conn(self, sid: int, cid: int, sock: socket.socket, *, leading: bool) -> None:
+        fields = {"sid": sid, "cid": cid, "endpoint": 0, "is_leading": leading}
+        reply = await self._kernel.request(UEvent.BIND_CONN, self._handle, fields, sock=sock)
+        _check_retcode(UEvent.BIND_CONN, sid, reply)
+
+    async def set_param(self, sid: int, cid: int, param: int, value: str) -> None:
+        await self._set(UEvent.SET_PARAM, {"sid": sid, "cid": cid, "param": param}, value)
+
+    async def set_host_param(self, host_no: int, param: int, value: str) -> None:
+        await self._set(UEvent.SET_HOST_PARAM, {"host_no": host_no, "param": param}, value)
+
+    async def start_conn(self, sid: int, cid: int) -> None:
+        reply = await self._on_conn(UEvent.START_CONN, sid, cid)
+        _check_retcode(UEvent.START_CONN, sid, reply)
+
+    async def stop_conn(self, sid: int, cid: int, flag: StopFlag) -> None:
+        fields = {"sid": sid, "cid": cid, "conn_handle": 0, "flag": flag}
+        await self._kernel.request(UEvent.STOP_CONN, self._handle, fields)
+
+    async def destroy_conn(self, sid: int, cid: int) -> None:
+        await self._on_conn(UEvent.DESTROY_CONN, sid, cid)
+
+    async def destroy_session(self, sid: int) -> None:
+        await self._kernel.request(UEvent.DESTROY_SESSION, self._handle, {"sid": sid})
+        self._kernel.queues.forget(sid)
+
+    async def unbind_session(self, sid: int) -> None:
+        await self._kernel.request(UEvent.UNBIND_SESSION, self._handle, {"sid": sid})
+
+    async def send_pdu(self, sid: int, cid: int, header: bytes, data: bytes) -> None:
+        if len(header) != uevent.BHS_BYTES:
+            raise LocalProtocolError(f"PDU header of {len(header)} bytes")
+        padded = data + bytes(-len(data) % 4)
+        fields = {"sid": sid, "cid": cid, "header_size": len(header), "data_size": len(padded)}
+        reply = await self._kernel.request(UEvent.SEND_PDU, self._handle, fields, header + padded)
+        _check_retcode(UEvent.SEND_PDU, sid, reply)
+
+    async def get_stats(self, sid: int, cid: int) -> Statistics:
+        reply = await self._on_conn(UEvent.GET_STATS, sid, cid)
+        return uevent.parse_statistics(reply.payload)
+
+    def subscribe(self, sid: int) -> asyncio.Queue[Event]:
+        return self._kernel.queues.subscribe(sid)
+
+    def unsubscribe(self, sid: int) -> None:
+        self._kernel.queues.unsubscribe(sid)
+
+    async def _on_conn(self, event: UEvent, sid: int, cid: int) -> Message:
+        return await self._kernel.request(event, self._handle, {"sid": sid, "cid": cid})
+
+    async def _set(self, event: UEvent, fields: dict[str, int], value: str) -> None:
+        text = value.encode("utf-8", "surrogateescape")
+        if b"\0" in text:
+            raise LocalProtocolError(f"parameter {fields['param']} contains a NUL")
+        payload = text + b"\0"
+        try:
+            await self._kernel.request(
+                event, self._handle, {**fields, "length": len(payload)}, payload
+            )
+        except Refused as exc:
+            if exc.errno != errno.ENOSYS:
+                raise
+            raise NotSupported(f"kernel does not know {exc.operation}") from exc
+
+
+def _check_retcode(event: UEvent, sid: int, reply: Message) -> None:
+    """BIND, START and SEND_PDU succeed as requests and fail in `retcode`, a negative errno."""
+    retcode = uevent.reply_fields(event, reply)["retcode"]
+    if retcode:
+        raise Refused(f"{event.name.lower()} of session {sid}", -retcode)
