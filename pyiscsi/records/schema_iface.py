@@ -1,0 +1,86 @@
+"""Fields of iface records, in their file order (open-iscsi usr/idbm.c, idbm_recinfo_iface).
+
+Row: key, type, 2.1.8 default (None: 2.1.8 has no such key), limit, flags, default of the `master`
+format where it differs. Limit is the most bytes kept of a string, or the values of an enum.
+Flags: K looks the record up and cannot be changed; S secret; H hidden, never written;
+X iscsid.conf has no effect on it; 4 and 6 only in records of that address family.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyiscsi.records.schema import Row
+
+IFACE: tuple[Row, ...] = (
+    ("iface.iscsi_ifacename", "string", "", 64, "K"),
+    ("iface.net_ifacename", "string", "", 15),
+    ("iface.ipaddress", "string", "", 255),
+    ("iface.prefix_len", "uint8", "0"),
+    ("iface.hwaddress", "string", "", 17),
+    ("iface.transport_name", "string", "tcp", 15),
+    ("iface.initiatorname", "string", "", 255),
+    ("iface.state", "string", "", 79),
+    ("iface.vlan_id", "uint16", "0"),
+    ("iface.vlan_priority", "uint8", "0"),
+    ("iface.vlan_state", "string", "", 79),
+    ("iface.iface_num", "int32", "0"),
+    ("iface.mtu", "uint16", "0"),
+    ("iface.port", "uint16", "0"),
+    ("iface.bootproto", "string", "", 79, "4"),
+    ("iface.subnet_mask", "string", "", 255, "4"),
+    ("iface.gateway", "string", "", 255, "4"),
+    ("iface.dhcp_alt_client_id_state", "string", "", 79, "4"),
+    ("iface.dhcp_alt_client_id", "string", "", 79, "4"),
+    ("iface.dhcp_dns", "string", "", 79, "4"),
+    ("iface.dhcp_learn_iqn", "string", "", 79, "4"),
+    ("iface.dhcp_req_vendor_id_state", "string", "", 79, "4"),
+    ("iface.dhcp_vendor_id_state", "string", "", 79, "4"),
+    ("iface.dhcp_vendor_id", "string", "", 79, "4"),
+    ("iface.dhcp_slp_da", "string", "", 79, "4"),
+    ("iface.fragmentation", "string", "", 79, "4"),
+    ("iface.gratuitous_arp", "string", "", 79, "4"),
+    ("iface.incoming_forwarding", "string", "", 79, "4"),
+    ("iface.tos_state", "string", "", 79, "4"),
+    ("iface.tos", "uint8", "0", None, "4"),
+    ("iface.ttl", "uint8", "0", None, "4"),
+    ("iface.ipv6_autocfg", "string", "", 255, "6"),
+    ("iface.linklocal_autocfg", "string", "", 255, "6"),
+    ("iface.router_autocfg", "string", "", 255, "6"),
+    ("iface.ipv6_linklocal", "string", "", 255, "6"),
+    ("iface.ipv6_router", "string", "", 255, "6"),
+    ("iface.dup_addr_detect_cnt", "uint8", "0", None, "6"),
+    ("iface.flow_label", "uint32", "0", None, "6"),
+    ("iface.gratuitous_neighbor_adv", "string", "", 79, "6"),
+    ("iface.hop_limit", "uint8", "0", None, "6"),
+    ("iface.mld", "string", "", 79, "6"),
+    ("iface.nd_reachable_tmo", "uint32", "0", None, "6"),
+    ("iface.nd_rexmit_time", "uint32", "0", None, "6"),
+    ("iface.nd_stale_tmo", "uint32", "0", None, "6"),
+    ("iface.router_adv_link_mtu", "uint32", "0", None, "6"),
+    ("iface.traffic_class", "uint8", "0", None, "6"),
+    ("iface.delayed_ack", "string", "", 79),
+    ("iface.tcp_nagle", "string", "", 79),
+    ("iface.tcp_wsf_state", "string", "", 79),
+    ("iface.tcp_wsf", "uint8", "0"),
+    ("iface.tcp_timer_scale", "uint8", "0"),
+    ("iface.tcp_timestamp", "string", "", 79),
+    ("iface.redirect", "string", "", 79),
+    ("iface.def_task_mgmt_timeout", "uint16", "0"),
+    ("iface.header_digest", "string", "", 79),
+    ("iface.data_digest", "string", "", 79),
+    ("iface.immediate_data", "string", "", 79),
+    ("iface.initial_r2t", "string", "", 79),
+    ("iface.data_seq_inorder", "string", "", 79),
+    ("iface.data_pdu_inorder", "string", "", 79),
+    ("iface.erl", "uint8", "0"),
+    ("iface.max_receive_data_len", "uint32", "0"),
+    ("iface.first_burst_len", "uint32", "0"),
+    ("iface.max_outstanding_r2t", "uint16", "0"),
+    ("iface.max_burst_len", "uint32", "0"),
+    ("iface.chap_auth", "string", "", 79),
+    ("iface.bidi_chap", "string", "", 79),
+    ("iface.strict_login_compliance", "string", "", 79),
+    ("iface.discovery_auth", "string", "", 79),
+    ("iface.discovery_logout", "string", "", 79),
+)
