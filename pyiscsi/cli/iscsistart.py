@@ -1,0 +1,231 @@
+"""The iscsistart command: log in to a boot target without a running iscsid.
+
+Everything up to the login is here; the login itself is pyiscsi.daemon.boot.run(settings).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pyiscsi import INTERFACE_VERSION
+from pyiscsi.cli.getopt import NO_VALUE, PROBLEM, VALUE, scan, shown_program
+from pyiscsi.cli.options import Done, leading_int
+from pyiscsi.cli.report import Output
+from pyiscsi.env import Env
+from pyiscsi.errors import ExitCode, PyIscsiError
+from pyiscsi.names import ISCSI_PORT, UNKNOWN_TPGT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PROGRAM = "iscsistart"
+_TRY_LINE = "Try `iscsistart --help' for more information.\n"
+_CHAP_MAX = 256
+"""Bytes of a CHAP name or secret (open-iscsi AUTH_STR_MAX_LEN)."""
+
+_OPTIONS = (
+    ("config", "c", VALUE),
+    ("initiatorname", "i", VALUE),
+    ("targetname", "t", VALUE),
+    ("tgpt", "g", VALUE),
+    ("address", "a", VALUE),
+    ("port", "p", VALUE),
+    ("username", "u", VALUE),
+    ("password", "w", VALUE),
+    ("username_in", "U", VALUE),
+    ("password_in", "W", VALUE),
+    ("debug", "d", VALUE),
+    ("fwparam_connect", "b", NO_VALUE),
+    ("fwparam_network", "N", NO_VALUE),
+    ("fwparam_print", "f", NO_VALUE),
+    ("param", "P", VALUE),
+    ("help", "h", NO_VALUE),
+    ("version", "v", NO_VALUE),
+)
+
+_HELP = """\
+Usage: iscsistart [OPTION]
+Open-iSCSI initiator.
+  -c, --config=[path]      set config file (default /etc/iscsi/iscsid.conf).
+  -i, --initiatorname=name set InitiatorName to name (Required)
+  -t, --targetname=name    set TargetName to name (Required)
+  -g, --tgpt=N             set target portal group tag to N (Required)
+  -a, --address=A.B.C.D    set IP address to A.B.C.D (Required)
+  -p, --port=N             set port to N (Default 3260)
+  -u, --username=N         set username to N (optional)
+  -w, --password=N         set password to N (optional
+  -U, --username_in=N      set incoming username to N (optional)
+  -W, --password_in=N      set incoming password to N (optional)
+  -d, --debug=debuglevel   print debugging information \n\
+  -b, --fwparam_connect    create a session to the target using iBFT or OF
+  -N, --fwparam_network    bring up the network as specified by iBFT or OF
+  -f, --fwparam_print      print the iBFT or OF info to STDOUT \n\
+  -P, --param=NAME=VALUE   set parameter with the name NAME to VALUE
+  -h, --help               display this help and exit
+  -v, --version            display version and exit
+"""
+
+_REQUIRED = (
+    ("initiator_name", "InitiatorName"),
+    ("tpgt", "Portal Group"),
+    ("target_name", "TargetName"),
+    ("address", "IP Address"),
+)
+
+
+class BootSettings:
+    """What to log in to. Secrets are not part of repr().
+
+    `params`: node record keys from -P in the order they apply: the first of the command line
+    last, so that it wins over its repetitions (open-iscsi apply_params). `config_file`: -c.
+    """
+
+    __slots__ = (
+        "address", "config_file", "debug", "initiator_name", "params", "password", "password_in",
+        "port", "target_name", "tpgt", "username", "username_in",
+    )  # fmt: skip
+
+    def __init__(self, config_file: str) -> None:
+        self.config_file = config_file
+        self.initiator_name = ""
+        self.target_name = ""
+        self.address = ""
+        self.port = ISCSI_PORT
+        self.tpgt = UNKNOWN_TPGT
+        self.username = ""
+        self.password = ""
+        self.username_in = ""
+        self.password_in = ""
+        self.params: list[tuple[str, str]] = []
+        self.debug = 0
+
+    def __repr__(self) -> str:
+        return f"BootSettings({self.target_name!r}, {self.address!r}, {self.port}, {self.tpgt})"
+
+
+def main(argv: Sequence[str] | None = None, out: Output | None = None) -> int:
+    """Run the command; returns the exit status."""
+    out = out or Output(program=PROGRAM)
+    try:
+        status = _run(sys.argv if argv is None else argv, Env.from_environ(), out)
+    except Done as done:
+        status = done.status
+    except PyIscsiError as error:
+        status = out.report_error(error)
+    except KeyboardInterrupt:
+        status = ExitCode.GENERIC
+    return out.finish(status)
+
+
+def _run(argv: Sequence[str], env: Env, out: Output) -> int:
+    settings = _read(argv, env, out)
+    for attribute, what in _REQUIRED:
+        if getattr(settings, attribute) in ("", UNKNOWN_TPGT):
+            out.err(f"{what} not set. Exiting iscsistart")
+            return ExitCode.INVALID
+    _check_params(settings, out)
+    try:
+        boot = __import__("pyiscsi.daemon.boot", fromlist=("run",))
+    except ModuleNotFoundError as missing:
+        if missing.name != "pyiscsi.daemon.boot":
+            raise
+        out.err("cannot log in: the boot login is not built yet; start iscsid and use iscsiadm")
+        return ExitCode.GENERIC
+    status: int = boot.run(settings)
+    return status
+
+
+def _read(argv: Sequence[str], env: Env, out: Output) -> BootSettings:
+    settings = BootSettings(env.config_file)
+    posix = "POSIXLY_CORRECT" in os.environ
+    for token in scan(argv[1:], _OPTIONS, posix=posix):
+        if token.letter == PROBLEM:
+            program = shown_program(argv[0], os.environ.get("PATH"))
+            out.raw_err(f"{program}: {token.problem}\n{_TRY_LINE}")
+            raise Done(ExitCode.INVALID)
+        if token.letter in _VALUES:
+            attribute, convert = _VALUES[token.letter]
+            setattr(settings, attribute, convert(token.value))
+        elif token.letter in _CHAP:
+            setattr(settings, _CHAP[token.letter], _chap(_CHAP[token.letter], token.value, out))
+        elif token.letter == "P":
+            settings.params.insert(0, _param(token.value, out))
+        else:
+            _IMMEDIATE[token.letter](out)
+    return settings
+
+
+def _chap(name: str, value: str, out: Output) -> str:
+    if len(value.encode("utf-8", "surrogateescape")) > _CHAP_MAX:
+        shown = value if name.startswith("username") else "********"
+        out.out(f"{PROGRAM}: invalid {name} {shown}. Max {name} length is {_CHAP_MAX}.")
+        raise Done(ExitCode.INVALID)
+    return value
+
+
+def _param(text: str, out: Output) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not value:
+        out.err(f"Invalid --param {name}. Missing value.")
+        raise Done(ExitCode.INVALID)
+    return name, value
+
+
+def _check_params(settings: BootSettings, out: Output) -> None:
+    """Refuse what no node record has, before anything is connected."""
+    if not settings.params:
+        return
+    from pyiscsi.records.record import Record
+    from pyiscsi.records.schema import NODE
+
+    trial = Record(NODE)
+    for name, value in settings.params:
+        try:
+            trial.set(name, value)
+        except PyIscsiError as error:
+            out.report_error(error)
+            raise Done(ExitCode.GENERIC) from error
+
+
+def _version(out: Output) -> None:
+    out.out(f"{PROGRAM} version {INTERFACE_VERSION}")
+    raise Done(ExitCode.SUCCESS)
+
+
+def _help(out: Output) -> None:
+    out.out_lines(_HELP.splitlines())
+    raise Done(ExitCode.SUCCESS)
+
+
+def _refuse(*lines: str) -> Callable[[Output], None]:
+    """A firmware option. Boot firmware is not read yet: the answer of a machine without any."""
+
+    def refuse(out: Output) -> None:
+        out.out_lines(lines)
+        raise Done(ExitCode.NO_OBJECTS_FOUND)
+
+    return refuse
+
+
+_VALUES: dict[str, tuple[str, Callable[[str], object]]] = {
+    "c": ("config_file", str),
+    "i": ("initiator_name", str),
+    "t": ("target_name", str),
+    "g": ("tpgt", leading_int),
+    "a": ("address", str),
+    "p": ("port", leading_int),
+    "d": ("debug", leading_int),
+}
+_CHAP = {"u": "username", "w": "password", "U": "username_in", "W": "password_in"}
+_IMMEDIATE: dict[str, Callable[[Output], None]] = {
+    "b": _refuse("Could not get boot entry."),
+    "N": _refuse("Could not setup fw entries."),
+    "f": _refuse("Could not get list of targets from firmware."),
+    "v": _version,
+    "h": _help,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
