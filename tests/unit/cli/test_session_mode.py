@@ -368,7 +368,7 @@ def test_leading_login_without_iface_file(machine: Machine, daemon: FakeDaemon) 
 
 
 def test_daemon_is_missing_and_cannot_be_started(machine: Machine) -> None:
-    """CLI-212, cli 3.5."""
+    """CLI-212: no daemon, and no startup setting."""
     add_node("iqn.x:a")
     machine.conf("")
     where = "[iface: default, target: iqn.x:a, portal: 127.0.0.1,3260]"

@@ -67,7 +67,7 @@ def test_parts_are_made_once(tmp_path: Path) -> None:
 def test_no_daemon(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], lines: list[str], said: list[str]
 ) -> None:
-    """CLI-212, cli 3.5: the startup command runs, and its noise stays away from our streams."""
+    """CLI-212: the startup command runs, and its noise stays away from our streams."""
     context = context_of(tmp_path)
     conf(tmp_path, *lines)
     with pytest.raises(IpcError) as caught:
@@ -130,7 +130,7 @@ def test_startup_that_fails_although_the_daemon_runs(tmp_path: Path) -> None:
 
 
 def test_settings_file_of_the_daemon(tmp_path: Path) -> None:
-    """cli 3.5: the file iscsid works with decides, not the one at the usual place."""
+    """CLI-167: the file iscsid works with decides, not the one at the usual place."""
     context = context_of(tmp_path)
     conf(tmp_path, f"{RETRIES} = 5")
     other = tmp_path / "other.conf"

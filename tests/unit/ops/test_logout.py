@@ -50,7 +50,7 @@ class Place:
     ],
 )
 def test_order(portals: str, order: list[int]) -> None:
-    """CLI-223, cli 3.2: sessions of one portal, address or target are put together."""
+    """CLI-223: sessions of one portal, address or target are put together."""
     found = [
         Place(sid, text[0], text[1], int(text[2:] or 1))
         for sid, text in enumerate(portals.split(), 1)

@@ -1,0 +1,157 @@
+"""Logging in: one request for every session that is missing, all sent before any is awaited.
+
+Rules of open-iscsi usr/iscsiadm.c (login_portals, login_by_startup).
+"""
+
+from __future__ import annotations
+
+from pyiscsi.errors import DaemonError, ExitCode, InvalidArgument, IpcError, NoObjectsFound
+from pyiscsi.names import Pattern
+from pyiscsi.ops import events
+from pyiscsi.ops.requests import answer, extra_lines, send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pyiscsi.names import NodeKey
+    from pyiscsi.ops.context import Context
+    from pyiscsi.ops.events import LoginEvent
+    from pyiscsi.ops.requests import Pending
+    from pyiscsi.records.record import Record
+    from pyiscsi.sysfs.sessions import Session
+
+    Report = Callable[[LoginEvent], None]
+    Sent = list[tuple[NodeKey, Pending]]
+
+STARTUP_MODES = ("all", "automatic", "manual", "onboot")
+
+_TRANSPORT_KEY = "iface.transport_name"
+
+
+def login_all(
+    context: Context, records: Sequence[Record], *, wait: bool, report: Report
+) -> int:  # fmt: skip
+    """Make the sessions each record asks for (`nr_sessions`) and lacks. Returns the exit status:
+    the first error met while sending, having enough sessions already included, else the first
+    one the daemon answered. Without `wait` nothing is awaited and the daemon goes on alone.
+    """
+    running = _running(context)
+    sent: Sent = []
+    status = 0
+    for record in records:
+        key = record.node_key()
+        requested = record.get_int("node.session.nr_sessions")
+        present = _count(running, key, record[_TRANSPORT_KEY])
+        if present >= requested:
+            report(events.LoginPresent(key.iface, requested, present))
+            status = status or ExitCode.SESSION_EXISTS
+            continue
+        for _ in range(requested - present):
+            failed = _request(context, record, key, requested > 1, sent, report)
+            status = status or failed
+    failed = _await_all(sent, report) if wait else 0
+    return status or failed
+
+
+def login_again(context: Context, record: Record, report: Report) -> int:
+    """One more session of a record, however many there are (`session -r N -o new`)."""
+    sent: Sent = []
+    failed = _request(context, record, record.node_key(), True, sent, report)
+    return failed or _await_all(sent, report)
+
+
+def _request(
+    context: Context, record: Record, key: NodeKey, multiple: bool, sent: Sent, report: Report
+) -> int:
+    report(events.LoginRequested(key, multiple))
+    try:
+        args: dict[str, object] = {"record": record.to_map(), "multiple": multiple}
+        sent.append((key, send(context, "login", args)))
+    except IpcError as error:
+        report(events.LoginFailed(key, error.exit_code, extra_lines(error)))
+        return error.exit_code
+    return 0
+
+
+def _await_all(sent: Sent, report: Report) -> int:
+    status = 0
+    for key, pending in sent:
+        try:
+            answer(pending)
+        except (DaemonError, IpcError) as error:
+            report(events.LoginFailed(key, error.exit_code, extra_lines(error)))
+            status = status or error.exit_code
+        else:
+            report(events.LoginSucceeded(key))
+    return status
+
+
+def _running(context: Context) -> dict[str, list[Session]]:
+    from pyiscsi.sysfs.sessions import by_target, sessions
+
+    return by_target(sessions(context.tree))
+
+
+def _count(running: dict[str, list[Session]], key: NodeKey, transport: str) -> int:
+    from pyiscsi.sysfs.sessions import uses
+
+    return sum(uses(session, key, transport) for session in running.get(key.target, ()))
+
+
+def login_by_startup(context: Context, mode: str, wait: bool, report: Report) -> int:
+    """`-L`: log in to the records of a startup mode, leading-login ones last.
+
+    Raises InvalidArgument for another word than those of STARTUP_MODES, NoObjectsFound when no
+    record has this mode.
+    """
+    if mode not in STARTUP_MODES:
+        raise InvalidArgument(f"Invalid loginall option {mode}.")
+    # The original logs in in the order the file system lists records in.
+    every = context.nodes.records(Pattern(), ordered=False)
+    chosen = [record for record in every if has_startup(record, mode)]
+    if not chosen:
+        raise NoObjectsFound("No records found")
+    leading = [record for record in chosen if record.get_bool("node.leading_login")]
+    plain = [record for record in chosen if not record.get_bool("node.leading_login")]
+    status = 0
+    if plain:
+        status = login_all(context, plain, wait=wait, report=report)
+        if status:
+            report(events.PortalsMissed())
+    if leading:
+        missing = _login_leading(context, leading, report)
+        status = status or missing
+    return status
+
+
+def has_startup(record: Record, mode: str) -> bool:
+    """Whether the session or the connection of a record starts in this mode."""
+    return mode in ("all", record["node.startup"], record["node.conn[0].startup"])
+
+
+def _login_leading(context: Context, leading: Sequence[Record], report: Report) -> int:
+    """Log in to each portal through the first iface that works; always waits for the answers."""
+    for iface in context.ifaces.names():
+        wanted = [r for r in leading if r["iface.iscsi_ifacename"] == iface]
+        wanted = _unserved(context, wanted)
+        if wanted and login_all(context, wanted, wait=True, report=report):
+            report(events.LeadingIfaceFailed(iface))
+    if not _unserved(context, leading):
+        return 0
+    report(events.LeadingLoginsMissing())
+    return ExitCode.FATAL_LOGIN
+
+
+def _unserved(context: Context, records: Iterable[Record]) -> list[Record]:
+    """Records whose portal has no session through any iface."""
+    from pyiscsi.sysfs.sessions import matches
+
+    running = _running(context)
+    found = []
+    for record in records:
+        key = record.node_key()
+        portal = Pattern(key.target, key.address, key.port)
+        if not any(matches(session, portal) for session in running.get(key.target, ())):
+            found.append(record)
+    return found
