@@ -1,7 +1,4 @@
-"""The iscsistart command: log in to a boot target without a running iscsid.
-
-Everything up to the login is here; the login itself is pyiscsi.daemon.boot.run(settings).
-"""
+"""The iscsistart command line; the login itself is pyiscsi.daemon.boot."""
 
 from __future__ import annotations
 
@@ -126,15 +123,9 @@ def _run(argv: Sequence[str], env: Env, out: Output) -> int:
             out.err(f"{what} not set. Exiting iscsistart")
             return ExitCode.INVALID
     _check_params(settings, out)
-    try:
-        boot = __import__("pyiscsi.daemon.boot", fromlist=("run",))
-    except ModuleNotFoundError as missing:
-        if missing.name != "pyiscsi.daemon.boot":
-            raise
-        out.err("cannot log in: the boot login is not built yet; start iscsid and use iscsiadm")
-        return ExitCode.GENERIC
-    status: int = boot.run(settings)
-    return status
+    from pyiscsi.daemon import boot
+
+    return boot.run(settings, env)
 
 
 def _read(argv: Sequence[str], env: Env, out: Output) -> BootSettings:

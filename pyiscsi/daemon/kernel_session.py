@@ -1,0 +1,193 @@
+"""What one session owns in the kernel, and the order in which it is made and taken down.
+
+Every request runs to its end even when the task that made it is cancelled, so this object always
+knows what exists. A connection is never bound twice without STOP_CONN between: the kernel would
+answer -ENOTCONN for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Awaitable, Iterable
+from typing import Final
+
+from pyiscsi.daemon.waits import to_the_end
+from pyiscsi.errors import NotSupported, PyIscsiError, TransportError
+from pyiscsi.transport.base import Event, SessionDestroyed, StopFlag, Transport
+
+log = logging.getLogger("iscsid")
+
+CID: Final = 0
+"""MaxConnections is 1, so the kernel's connection number is always 0."""
+
+
+class KernelSession:
+    """Session, connection and socket of one actor."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self.sid = -1
+        self.host_no = -1
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
+        self._has_session = False
+        self._has_conn = False
+        self._needs_stop = False
+        self._socket: socket.socket | None = None
+
+    @classmethod
+    def existing(cls, transport: Transport, sid: int, host_no: int) -> KernelSession:
+        """A session found in the kernel; its events are collected from now on."""
+        session = cls(transport)
+        session.sid, session.host_no = sid, host_no
+        session._has_session = session._has_conn = session._needs_stop = True
+        session.events = transport.subscribe(sid)
+        return session
+
+    @property
+    def exists(self) -> bool:
+        return self._has_session
+
+    async def create(self, *, initial_cmdsn: int, cmds_max: int, queue_depth: int) -> None:
+        """CREATE_SESSION and CREATE_CONN, as far as they do not exist yet."""
+        if not self._has_session:
+            await to_the_end(self._create_session(initial_cmdsn, cmds_max, queue_depth))
+        if not self._has_conn:
+            await to_the_end(self._create_conn())
+
+    async def _create_session(self, initial_cmdsn: int, cmds_max: int, queue_depth: int) -> None:
+        self.sid, self.host_no = await self.transport.create_session(
+            initial_cmdsn=initial_cmdsn, cmds_max=cmds_max, queue_depth=queue_depth
+        )
+        self._has_session = True
+        self.events = self.transport.subscribe(self.sid)
+
+    async def _create_conn(self) -> None:
+        await self.transport.create_conn(self.sid, CID)
+        self._has_conn = True
+
+    def hold(self, sock: socket.socket) -> None:
+        """Take over a connected socket: it is closed with the connection."""
+        self._close_socket(abort=True)
+        self._socket = sock
+
+    async def bind(self) -> None:
+        """Give the held socket to the kernel."""
+        if self._socket is None:
+            raise TransportError("no connected socket to bind")
+        if self._needs_stop:
+            await to_the_end(self._stop(StopFlag.RECOVER))
+        self._needs_stop = True
+        await to_the_end(self.transport.bind_conn(self.sid, CID, self._socket, leading=True))
+
+    async def set_params(self, params: Iterable[tuple[int, str]]) -> None:
+        """Set parameters in order; one that this kernel does not know is passed over."""
+
+        async def set_all() -> None:
+            for param, value in params:
+                try:
+                    await self.transport.set_param(self.sid, CID, param, value)
+                except NotSupported:
+                    log.debug("session%d: kernel has no parameter %d", self.sid, param)
+
+        await to_the_end(set_all())
+
+    async def set_host_params(self, params: Iterable[tuple[int, str]]) -> None:
+        """Set host parameters; many transports know none of them, so a refusal is no failure."""
+
+        async def set_all() -> None:
+            for param, value in params:
+                try:
+                    await self.transport.set_host_param(self.host_no, param, value)
+                except (NotSupported, TransportError):
+                    log.debug("host%d: parameter %d not taken", self.host_no, param)
+
+        await to_the_end(set_all())
+
+    async def start(self) -> None:
+        await to_the_end(self.transport.start_conn(self.sid, CID))
+
+    async def send(self, header: bytes, data: bytes) -> None:
+        await to_the_end(self.transport.send_pdu(self.sid, CID, header, data))
+
+    async def unbind(self) -> None:
+        await to_the_end(self.transport.unbind_session(self.sid))
+
+    async def stop(self) -> None:
+        """End the connection, keep the session: the state from which it can be bound again.
+
+        Events of the old connection are dropped. Raises TransportError; bind() tries again.
+        """
+        self._close_socket(abort=True)
+        if self._needs_stop:
+            await to_the_end(self._stop(StopFlag.RECOVER))
+        self._drop_events()
+
+    async def _stop(self, flag: StopFlag) -> None:
+        await self.transport.stop_conn(self.sid, CID, flag)
+        self._needs_stop = False
+
+    async def destroy(self, *, abort: bool = True) -> None:
+        """Take down whatever exists, in reverse order, whatever fails on the way.
+
+        `abort` resets the TCP connection instead of closing it. Raises the first error after all
+        steps were tried.
+        """
+        self._close_socket(abort=abort)
+        await to_the_end(self._destroy())
+
+    async def _destroy(self) -> None:
+        errors: list[PyIscsiError] = []
+        if self._has_conn:
+            if self._needs_stop:
+                await _collect(errors, self._stop(StopFlag.TERMINATE))
+            await _collect(errors, self.transport.destroy_conn(self.sid, CID))
+            self._has_conn = self._needs_stop = False
+        if self._has_session:
+            await _collect(errors, self.transport.destroy_session(self.sid))
+            self._has_session = False
+        self.forget()
+        if errors:
+            raise errors[0]
+
+    def forget(self) -> None:
+        """Let go of a session that stays in the kernel, or is gone from it."""
+        self._close_socket(abort=False)
+        if self.sid >= 0:
+            self.transport.unsubscribe(self.sid)
+
+    def gone(self) -> None:
+        """The kernel told that the session no longer exists."""
+        self._has_session = self._has_conn = self._needs_stop = False
+        self.forget()
+
+    def _drop_events(self) -> None:
+        kept: list[Event] = []
+        while not self.events.empty():
+            event = self.events.get_nowait()
+            if isinstance(event, SessionDestroyed):
+                kept.append(event)
+        for event in kept:
+            self.events.put_nowait(event)
+
+    def _close_socket(self, *, abort: bool) -> None:
+        """Close our descriptor. The kernel has its own reference until STOP_CONN."""
+        sock, self._socket = self._socket, None
+        if sock is None:
+            return
+        try:
+            if abort:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except OSError as error:
+            log.debug("connection%d:%d: SO_LINGER: %s", self.sid, CID, error)
+        finally:
+            sock.close()
+
+
+async def _collect(errors: list[PyIscsiError], step: Awaitable[None]) -> None:
+    try:
+        await step
+    except PyIscsiError as error:
+        errors.append(error)

@@ -1,0 +1,303 @@
+"""One attempt to bring a session to full feature phase, from the TCP connect to START_CONN.
+
+The protocol is `proto.login.LoginMachine`'s; here its effects are carried out on the kernel's
+connection. Every way of failing leaves through AttemptFailed, with the kernel's objects as they
+are: the session decides what is stopped or destroyed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import errno
+import logging
+import math
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pyiscsi.daemon import parameters
+from pyiscsi.daemon.kernel_session import CID, KernelSession
+from pyiscsi.daemon.messages import kernel_error_text
+from pyiscsi.daemon.parameters import Initiator, Prepared
+from pyiscsi.daemon.places import Place, Places
+from pyiscsi.daemon.recovery import AttemptFailed, Cause, failed_login
+from pyiscsi.errors import (
+    ExitCode,
+    LocalProtocolError,
+    PduTimeout,
+    PyIscsiError,
+    TransportError,
+)
+from pyiscsi.names import format_portal
+from pyiscsi.proto.effects import Failed, LoggedIn, LoginResult, Redirect, SendPdu
+from pyiscsi.proto.login import LoginMachine
+from pyiscsi.records.record import Record
+from pyiscsi.sysfs.tree import SysfsTree
+from pyiscsi.transport.base import ConnectionFailed, Event, PduReceived, SessionDestroyed
+
+log = logging.getLogger("iscsid")
+
+PLACE_WHILE_CONNECTING_S = 0.1
+"""A portal on a good network answers sooner; a dead one must not hold up the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortalAddress:
+    """Where to connect: a host name or address without brackets, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return format_portal(self.host, self.port)
+
+
+class Network(Protocol):
+    """How sockets are made; `pyiscsi.transport.tcp` in the daemon."""
+
+    async def resolve(self, host: str, port: int, timeout_s: float) -> Sequence[Any]: ...
+
+    async def connect(
+        self,
+        addresses: Sequence[Any],
+        port: int,
+        *,
+        netdev: str,
+        hwaddress: str,
+        ipaddress: str,
+        window_size: int,
+        congestion: str,
+        deadline_s: float,
+    ) -> socket.socket: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all sessions of one daemon share."""
+
+    tree: SysfsTree
+    network: Network
+    random_bytes: Callable[[int], bytes]
+    places: Places
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one session wants: its record, checked, and who we are."""
+
+    record: Record
+    prepared: Prepared
+    initiator: Initiator
+
+    @property
+    def portal(self) -> PortalAddress:
+        return PortalAddress(
+            self.record["node.conn[0].address"], self.record.get_int("node.conn[0].port")
+        )
+
+
+def connection_error(event: Event) -> PyIscsiError | None:
+    """What an event says about the connection: an error, or None when it lives."""
+    if isinstance(event, ConnectionFailed):
+        return TransportError(f"connection failed ({kernel_error_text(event.error)})")
+    if isinstance(event, SessionDestroyed):
+        return TransportError("session was destroyed in the kernel", ExitCode.INTERNAL)
+    return None
+
+
+async def drive(kernel: KernelSession, machine: LoginMachine) -> LoginResult | Redirect:
+    """Carry a login machine's effects out until it has decided.
+
+    Returns its result or where it was sent; raises AttemptFailed.
+    """
+    effects = machine.start()
+    while True:
+        for effect in effects:
+            match effect:
+                case SendPdu(header, data):
+                    await kernel.send(header, data)
+                case LoggedIn(result):
+                    return result
+                case Redirect():
+                    return effect
+                case Failed(error, retryable):
+                    raise failed_login(error, retryable=retryable)
+        pdu = await _next_pdu(kernel)
+        effects = machine.handle_pdu(pdu.header, pdu.data)
+
+
+async def _next_pdu(kernel: KernelSession) -> PduReceived:
+    while True:
+        event = await kernel.events.get()
+        if isinstance(event, PduReceived):
+            return event
+        error = connection_error(event)
+        if error is not None:
+            raise AttemptFailed(Cause.DROPPED, error, fatal=isinstance(event, SessionDestroyed))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times of one attempt in seconds; `until` is a loop time no attempt goes beyond."""
+
+    attempt_s: float
+    connect_s: float
+    until: float = math.inf
+
+    def deadline(self) -> float:
+        return min(asyncio.get_running_loop().time() + self.attempt_s, self.until)
+
+
+class _Step(enum.Enum):
+    RESOLVE = enum.auto()
+    CONNECT = enum.auto()
+    """Includes making and binding the kernel's objects."""
+    LOGIN = enum.auto()
+
+
+class Attempt:
+    """One try at one portal. `on_connected` is called when the login proper begins."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        plan: Plan,
+        kernel: KernelSession,
+        on_connected: Callable[[], None],
+    ) -> None:
+        self._around = around
+        self._plan = plan
+        self._kernel = kernel
+        self._on_connected = on_connected
+        self._step = _Step.RESOLVE
+
+    async def run(self, portal: PortalAddress, limits: Limits) -> LoginResult | Redirect:
+        """Connect and log in. The time runs from when it is our turn to begin."""
+        self._step = _Step.RESOLVE
+        place = await self._around.places.take()
+        try:
+            async with asyncio.timeout_at(limits.deadline()):
+                self._kernel.hold(await self._connect(portal, limits.connect_s, place))
+                if not place.is_held:
+                    place = await self._around.places.take(connected=True)
+                await self._create()
+                machine = await self._prepare()
+                place.give_back()
+                outcome = await drive(self._kernel, machine)
+                if isinstance(outcome, LoginResult):
+                    place = await self._around.places.take(connected=True)
+                    await self._enter_full_feature_phase(outcome)
+                return outcome
+        except TimeoutError:
+            raise self._timed_out(portal) from None
+        except PyIscsiError as error:
+            raise self._kernel_failure(error) from error
+        finally:
+            place.give_back()
+
+    async def _connect(
+        self, portal: PortalAddress, connect_s: float, place: Place
+    ) -> socket.socket:
+        """A connected socket. A portal that is slow to answer loses its place meanwhile."""
+        loses_place = asyncio.get_running_loop().call_later(
+            PLACE_WHILE_CONNECTING_S, place.give_back
+        )
+        try:
+            addresses = await self._resolve(portal, connect_s)
+            self._step = _Step.CONNECT
+            return await self._connect_to(addresses, portal, connect_s)
+        finally:
+            loses_place.cancel()
+
+    async def _resolve(self, portal: PortalAddress, timeout_s: float) -> Sequence[Any]:
+        try:
+            return await self._around.network.resolve(portal.host, portal.port, timeout_s)
+        except TransportError as error:
+            raise AttemptFailed(Cause.UNRESOLVED, error, fatal=True) from error
+
+    async def _connect_to(
+        self, addresses: Sequence[Any], portal: PortalAddress, connect_s: float
+    ) -> socket.socket:
+        record = self._plan.record
+        try:
+            return await self._around.network.connect(
+                addresses,
+                portal.port,
+                netdev=record["iface.net_ifacename"],
+                hwaddress=record["iface.hwaddress"],
+                ipaddress=record["iface.ipaddress"],
+                window_size=record.get_int("node.conn[0].tcp.window_size"),
+                congestion=parameters.optional(record, "node.conn[0].tcp.congestion_control"),
+                deadline_s=connect_s,
+            )
+        except TransportError as error:
+            silent = error.exit_code == ExitCode.TRANSPORT_TIMEOUT
+            raise AttemptFailed(Cause.SILENT if silent else Cause.REFUSED, error) from error
+        except PyIscsiError as error:
+            raise AttemptFailed(Cause.REFUSED, error, fatal=True) from error
+
+    async def _create(self) -> None:
+        """Make the kernel's session, which only happens once a portal has answered."""
+        record = self._plan.record
+        try:
+            await self._kernel.create(
+                initial_cmdsn=record.get_int("node.session.initial_cmdsn"),
+                cmds_max=record.get_int("node.session.cmds_max"),
+                queue_depth=record.get_int("node.session.queue_depth"),
+            )
+        except PyIscsiError as error:
+            internal = TransportError(str(error), ExitCode.INTERNAL)
+            raise AttemptFailed(Cause.LOCAL, internal, fatal=True) from error
+
+    async def _prepare(self) -> LoginMachine:
+        """Bind the connection and set lists A and B; returns the login to be carried out."""
+        plan, kernel = self._plan, self._kernel
+        await kernel.bind()
+        conn = f"class/iscsi_connection/connection{kernel.sid}:{CID}"
+        tree = self._around.tree
+        pings = tree.read_int(f"{conn}/ping_tmo") is not None
+        exp_stat_sn = tree.read_int(f"{conn}/exp_statsn") or 0
+        await kernel.set_params(
+            parameters.list_a(plan.record, plan.prepared, plan.initiator, kernel_pings=pings)
+        )
+        await kernel.set_host_params(parameters.list_b(plan.record))
+        settings = parameters.login_settings(
+            plan.record, plan.prepared, plan.initiator, kernel.sid, exp_stat_sn
+        )
+        self._on_connected()
+        self._step = _Step.LOGIN
+        return LoginMachine(settings, self._around.random_bytes)
+
+    async def _enter_full_feature_phase(self, result: LoginResult) -> None:
+        for line in result.warnings:
+            log.warning("session%d: %s", self._kernel.sid, line)
+        await self._kernel.set_params(
+            parameters.list_c(
+                result,
+                self._plan.record.get_int("node.tpgt"),
+                self._kernel.transport.caps,
+            )
+        )
+        await self._kernel.start()
+
+    def _timed_out(self, portal: PortalAddress) -> AttemptFailed:
+        if self._step is _Step.RESOLVE:
+            error = TransportError(f"no answer from the resolver about {portal.host}")
+            return AttemptFailed(Cause.UNRESOLVED, error, fatal=True)
+        if self._step is _Step.LOGIN:
+            return AttemptFailed(Cause.SILENT, PduTimeout("no answer to the login in time"))
+        text = os.strerror(errno.ETIMEDOUT)
+        return AttemptFailed(Cause.SILENT, TransportError(text, ExitCode.TRANSPORT_TIMEOUT))
+
+    def _kernel_failure(self, error: PyIscsiError) -> AttemptFailed:
+        """A kernel request failed: because the connection did, or for its own reason."""
+        while not self._kernel.events.empty():
+            lost = connection_error(self._kernel.events.get_nowait())
+            if lost is not None:
+                return AttemptFailed(Cause.DROPPED, lost)
+        if isinstance(error, LocalProtocolError):
+            return AttemptFailed(Cause.REJECTED, error, fatal=True)
+        return AttemptFailed(Cause.LOCAL, TransportError(str(error), ExitCode.INTERNAL))

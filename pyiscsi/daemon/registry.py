@@ -1,0 +1,197 @@
+"""All sessions of the daemon: who may log in, who is logged in, who is found at the start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from pyiscsi.daemon import adopt, parameters
+from pyiscsi.daemon.adopt import Found
+from pyiscsi.daemon.full_feature import is_healthy
+from pyiscsi.daemon.kernel_session import KernelSession
+from pyiscsi.daemon.login_driver import Network, Plan, Surroundings
+from pyiscsi.daemon.parameters import Initiator
+from pyiscsi.daemon.places import Places
+from pyiscsi.daemon.scan import Scanner
+from pyiscsi.daemon.session import Session
+from pyiscsi.daemon.settings import Settings
+from pyiscsi.daemon.waits import in_thread
+from pyiscsi.env import Env
+from pyiscsi.errors import ExitCode, LoginFailed, PyIscsiError, SessionExists, SessionNotFound
+from pyiscsi.names import NodeKey
+from pyiscsi.records.record import Record
+from pyiscsi.sysfs import sessions as sysfs_sessions
+from pyiscsi.sysfs.tree import SysfsTree
+from pyiscsi.transport import tcp
+from pyiscsi.transport.base import Statistics, Transport
+
+log = logging.getLogger("iscsid")
+
+SYSFS_TIMEOUT_S = 30.0
+
+
+class Kernel(Protocol):
+    """What the registry needs of transport.kernel.Kernel."""
+
+    async def transport(self, name: str) -> Transport: ...
+
+
+class Registry:
+    """One actor for each session. Everything here runs on one event loop."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        env: Env,
+        settings: Settings,
+        *,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        network: Network = tcp,
+    ) -> None:
+        self._kernel = kernel
+        self._env = env
+        self._settings = settings
+        self._around = Surroundings(SysfsTree(env.sysfs_root), network, random_bytes, Places())
+        self._scanner = Scanner(self._around.tree)
+        self._sessions: list[Session] = []
+        self._admitting: list[NodeKey] = []
+
+    # Login.
+
+    async def login(self, record: Record, *, multiple: bool = False) -> tuple[int, int]:
+        """Log in; returns (sid, host number) once its disks were looked for.
+
+        A session for the same target, portal and iface, or a login on its way to one, is
+        SessionExists (15) unless `multiple`. Raises the PyIscsiError the login ended with.
+        Cancelling the caller does not cancel the login.
+        """
+        key = record.node_key()
+        if not multiple:
+            self._refuse_known(key)
+        self._admitting.append(key)
+        try:
+            if not multiple:
+                await self._refuse_existing(key, record["iface.transport_name"])
+            session = await self._make_session(record)
+        finally:
+            self._admitting.remove(key)
+        self._sessions.append(session)
+        return await session.log_in()
+
+    def _refuse_known(self, key: NodeKey) -> None:
+        """Compare with our own sessions and with logins that are just being admitted."""
+        known = [session.key for session in self._sessions] + self._admitting
+        if any(_is_same(key, other) for other in known):
+            raise SessionExists
+
+    async def _refuse_existing(self, key: NodeKey, transport_name: str) -> None:
+        """Compare with the kernel's sessions, names resolved; in a thread, because of those."""
+
+        def exists() -> bool:
+            tree = self._around.tree
+            found = (sysfs_sessions.Session(tree, sid) for sid in sysfs_sessions.session_ids(tree))
+            return any(sysfs_sessions.uses(one, key, transport_name) for one in found)
+
+        try:
+            if await in_thread(exists, SYSFS_TIMEOUT_S):
+                raise SessionExists
+        except TimeoutError:
+            log.warning("could not tell whether %s has a session: no answer in time", key.target)
+
+    async def _make_session(self, record: Record) -> Session:
+        transport = await self._kernel.transport(record["iface.transport_name"])
+        name = record["iface.initiatorname"] or self._settings.initiator_name
+        if not name:
+            raise LoginFailed("no initiator name is set", ExitCode.LOGIN)
+        initiator = Initiator(name, self._settings.initiator_alias)
+        return self._new_actor(record, initiator, KernelSession(transport))
+
+    def _new_actor(self, record: Record, initiator: Initiator, kernel: KernelSession) -> Session:
+        transport = kernel.transport
+        prepared, corrections = parameters.prepare(record, transport.name, transport.caps)
+        for line in corrections:
+            log.error("%s", line)
+        plan = Plan(record, prepared, initiator)
+        return Session(self._around, self._scanner, plan, kernel, self._forget)
+
+    def _forget(self, session: Session) -> None:
+        if session in self._sessions:
+            self._sessions.remove(session)
+
+    # Logout and questions.
+
+    async def logout(self, sid: int) -> None:
+        """End a session, ours or one that is ours to take over.
+
+        SessionNotFound (2), Busy (28, iscsid.safe_logout), LogoutFailed (9).
+        """
+        session = self._find(sid)
+        if session is None:
+            await self._adopt_one(sid)
+            session = self._get(sid)
+        await session.log_out(safely=self._settings.safe_logout, proc_root=self._env.proc_root)
+
+    async def stats(self, sid: int) -> Statistics:
+        """Counters of a session's connection. SessionNotFound (2), TransportError."""
+        return await self._get(sid).statistics()
+
+    def states(self, sids: Sequence[int] | None) -> dict[int, tuple[str, str]]:
+        """(connection state, daemon's stage) in iscsiadm's words; sids not known are left out."""
+        known = {session.sid: session.words() for session in self._sessions if session.sid >= 0}
+        if sids is None:
+            return known
+        return {sid: known[sid] for sid in sids if sid in known}
+
+    def _find(self, sid: int) -> Session | None:
+        return next((one for one in self._sessions if one.sid == sid >= 0), None)
+
+    def _get(self, sid: int) -> Session:
+        session = self._find(sid)
+        if session is None:
+            raise SessionNotFound
+        return session
+
+    # Sessions that are there already, and the end.
+
+    async def adopt(self) -> None:
+        """Take over the kernel's sessions; returns when all are watched or being recovered."""
+        args = self._env, self._settings.config_file, self._around.tree
+        for found in await in_thread(lambda: adopt.find_all(*args), SYSFS_TIMEOUT_S):
+            try:
+                await self._take_over(found)
+            except (PyIscsiError, TimeoutError) as error:
+                log.error("session%d: not taken over: %s", found.sid, error)
+
+    async def _adopt_one(self, sid: int) -> None:
+        args = self._env, self._settings.config_file, self._around.tree, sid
+        found = await in_thread(lambda: adopt.find(*args), SYSFS_TIMEOUT_S)
+        if found is not None:
+            await self._take_over(found)
+
+    async def _take_over(self, found: Found) -> None:
+        """Listen first, then look: a failure between the two must not get lost."""
+        transport = await self._kernel.transport(found.transport_name)
+        if self._find(found.sid) is not None:
+            return
+        kernel = KernelSession.existing(transport, found.sid, found.host_no)
+        initiator = Initiator(found.initiator_name, self._settings.initiator_alias)
+        session = self._new_actor(found.record, initiator, kernel)
+        self._sessions.append(session)
+        healthy = is_healthy(self._around.tree, found.sid)
+        words = "in use, left alone" if healthy else "failed, reconnecting"
+        log.info("session%d: taken over (%s)", found.sid, words)
+        session.adopt(healthy=healthy)
+
+    async def close(self) -> None:
+        """Stop all work. Sessions stay in the kernel; logins that were not done are undone."""
+        await asyncio.gather(*(session.detach() for session in [*self._sessions]))
+
+
+def _is_same(one: NodeKey, other: NodeKey) -> bool:
+    """Same session by name: the portal group does not count (usr/iscsi_util.c)."""
+    return (one.target, one.address, one.port, one.iface) == (
+        other.target, other.address, other.port, other.iface,
+    )  # fmt: skip

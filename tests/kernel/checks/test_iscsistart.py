@@ -1,0 +1,54 @@
+"""iscsistart: a login without a daemon, taken over by one later."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kernel import lio, machine
+from tests.kernel.checks.conftest import Lab
+
+pytestmark = pytest.mark.guest
+
+IQN = "iqn.2026-11.test:boot"
+START = f"iscsistart -i {machine.INITIATOR} -t {IQN} -g 1 -a 127.0.0.1"
+
+
+def test_login_without_a_daemon(idle_lab: Lab) -> None:
+    """D-093, CLI-390, CLI-391: the session stays, a second run is told so."""
+    lio.create_target(IQN, ["127.0.0.1:3260"], chap=("user", "usersecret12"))
+    secrets = "-u user -w usersecret12"
+    first = machine.run(f"{START} {secrets}")
+    assert first.rc == 0, first
+    assert f"iscsistart: Logging into {IQN} 127.0.0.1:3260,1\n" in first.out
+    assert "is operational now" in first.out + first.err
+    sid = idle_lab.only_session()
+    assert machine.session_value(sid, "state") == "LOGGED_IN"
+    assert machine.disks(sid)
+    again = machine.run(f"{START} {secrets}")
+    assert again.rc == 1
+    assert "initiator reported error (15 - session exists)" in again.err
+    assert machine.session_ids() == [sid]
+
+
+def test_a_later_daemon_takes_over(idle_lab: Lab) -> None:
+    """D-075: no relogin, and iscsiadm can end the session."""
+    lio.create_target(IQN, ["127.0.0.1:3260"])
+    assert machine.run(START).rc == 0
+    sid = idle_lab.only_session()
+    before = machine.connection_value(sid, "local_port")
+    idle_lab.start()
+    machine.wait_until(
+        lambda: idle_lab.state_words(sid) == ("LOGGED IN", "NO CHANGE"), "iscsid took it over"
+    )
+    assert machine.connection_value(sid, "local_port") == before
+    idle_lab.adm(f"-m session -r {sid} -u", 0)
+    assert machine.session_ids() == []
+
+
+def test_a_refused_login(idle_lab: Lab) -> None:
+    """CLI-392: status 1 and the reason, nothing left in the kernel."""
+    lio.create_target(IQN, ["127.0.0.1:3260"], chap=("user", "usersecret12"))
+    refused = machine.run(f"{START} -u user -w wrongsecret12")
+    assert refused.rc == 1
+    assert "initiator reported error (24 - " in refused.err
+    assert machine.session_ids() == []

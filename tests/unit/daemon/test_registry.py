@@ -1,0 +1,212 @@
+"""Who may log in, and the questions about sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from pyiscsi.daemon.registry import Registry
+from pyiscsi.errors import ExitCode, PyIscsiError, SessionExists, SessionNotFound, TransportError
+from pyiscsi.transport.base import SessionUnbound, Statistics
+from tests.unit.daemon.actor_parts import INITIATOR, House, node, run, until
+
+
+async def refused(registry: Registry, **settings: str) -> int:
+    with pytest.raises(PyIscsiError) as caught:
+        await registry.login(node(**settings))
+    return int(caught.value.exit_code)
+
+
+def test_login_logout_states_stats(tmp_path: Path) -> None:
+    """D-064: a sid that is no session is 2, everywhere."""
+    house = House(tmp_path)
+    house.kernel.statistics = Statistics({"txdata_octets": 5}, {"eh_abort_cnt": 1})
+
+    async def test() -> None:
+        registry = house.registry()
+        sid, host = await registry.login(node())
+        assert (sid, host) == (1, 0)
+        assert registry.states(None) == {1: ("LOGGED IN", "NO CHANGE")}
+        assert registry.states([1, 2]) == {1: ("LOGGED IN", "NO CHANGE")}
+        assert (await registry.stats(1)).custom == {"eh_abort_cnt": 1}
+        await registry.logout(1)
+        assert registry.states(None) == {}
+        for question in (registry.stats(1), registry.logout(1), registry.logout(-1)):
+            with pytest.raises(SessionNotFound):
+                await question
+        await registry.close()
+
+    run(test())
+    assert house.kernel.is_empty()
+
+
+def test_a_second_login_is_refused(tmp_path: Path) -> None:
+    """D-041: 15 for a session of ours, and for one that others made; another iface is free."""
+    house = House(tmp_path)
+
+    async def test() -> None:
+        registry = house.registry()
+        await registry.login(node())
+        assert await refused(registry) == ExitCode.SESSION_EXISTS
+        assert await refused(house.registry()) == ExitCode.SESSION_EXISTS
+        record = node(iscsi_ifacename="other")
+        assert await registry.login(record) == (2, 1)
+        await registry.close()
+
+    run(test())
+
+
+def test_the_same_login_twice_at_once(tmp_path: Path) -> None:
+    """D-041: one succeeds, the other gets 15 at once."""
+    house = House(tmp_path)
+
+    async def test() -> None:
+        registry = house.registry()
+        results = await asyncio.gather(
+            *(registry.login(node()) for _ in range(5)), return_exceptions=True
+        )
+        assert results[0] == (1, 0)
+        assert all(isinstance(result, SessionExists) for result in results[1:])
+        await registry.close()
+
+    run(test())
+
+
+def test_several_sessions_when_asked_for(tmp_path: Path) -> None:
+    """D-041: `multiple` makes exactly as many as are asked for."""
+    house = House(tmp_path)
+
+    async def test() -> None:
+        registry = house.registry()
+        await asyncio.gather(*(registry.login(node(), multiple=True) for _ in range(3)))
+        assert sorted(registry.states(None)) == [1, 2, 3]
+        await registry.close()
+
+    run(test())
+
+
+def test_a_login_that_failed_may_be_repeated(tmp_path: Path) -> None:
+    house = House(tmp_path)
+
+    async def test() -> None:
+        registry = house.registry()
+        house.target.script.append((2, 3))
+        assert await refused(registry) == ExitCode.FATAL_LOGIN
+        await registry.login(node())
+        await registry.close()
+
+    run(test())
+
+
+def test_admission(tmp_path: Path) -> None:
+    """Unknown transport 12; no initiator name 5, unless the iface has one."""
+    house = House(tmp_path)
+    house.settings.initiator_name = ""
+
+    async def test() -> None:
+        registry = house.registry()
+        assert await refused(registry, transport_name="nix") == ExitCode.TRANSPORT_NOT_FOUND
+        assert await refused(registry) == ExitCode.LOGIN
+        await registry.login(node(initiatorname="iqn.2026-11.test:iface"))
+        assert house.kernel.params[1, 0][34] == "iqn.2026-11.test:iface"
+        await registry.close()
+
+    run(test())
+    assert house.kernel.operations().count("create_session") == 1
+
+
+def test_a_changed_initiator_name_counts_for_the_next_login(tmp_path: Path) -> None:
+    house = House(tmp_path)
+
+    async def test() -> None:
+        registry = house.registry()
+        await registry.login(node())
+        house.settings.initiator_name = "iqn.2026-11.test:new"
+        await registry.login(node(), multiple=True)
+        await registry.close()
+
+    run(test())
+    assert house.kernel.params[1, 0][34] == INITIATOR.name
+    assert house.kernel.params[2, 0][34] == "iqn.2026-11.test:new"
+
+
+def test_dead_portals_hold_nobody_up(tmp_path: Path) -> None:
+    """D-040: a refused, a silent and an unresolvable portal beside one that works."""
+    house = House(tmp_path)
+
+    async def test() -> None:
+        registry = house.registry()
+        house.network.always = TransportError("Connection refused")
+        dead = asyncio.create_task(refused(registry, address="192.0.2.66"))
+        await until(lambda: len(house.network.connected) > 3)
+        house.network.always = None
+        house.target.script.append("silent")
+        silent = asyncio.create_task(refused(registry, address="192.0.2.67"))
+        await until(lambda: house.target.logins)
+        start = asyncio.get_running_loop().time()
+        await registry.login(node())
+        assert asyncio.get_running_loop().time() - start < 0.1
+        for task in (dead, silent):
+            task.cancel()
+        await registry.close()
+
+    run(test())
+
+
+def test_corrections_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    house = House(tmp_path)
+
+    async def test() -> None:
+        registry = house.registry()
+        await registry.login(node(logout_timeout="0"))
+        await registry.close()
+
+    run(test())
+    assert (
+        "Invalid timeo.logout_timeout. Must be greater than zero. Using default 15."
+        in caplog.messages
+    )
+
+
+def test_close_leaves_sessions_and_undoes_logins(tmp_path: Path) -> None:
+    """D-076: sessions stay; a login that was not done leaves nothing."""
+    house = House(tmp_path)
+
+    async def test() -> None:
+        registry = house.registry()
+        await registry.login(node())
+        house.target.always = "silent"
+        login = asyncio.create_task(refused(registry, iscsi_ifacename="other"))
+        await until(lambda: len(house.target.logins) == 2)
+        await registry.close()
+        assert await login == ExitCode.LOGIN
+
+    run(test())
+    assert house.kernel.connections == {(1, 0): "started"}
+    assert "unbind_session" not in house.kernel.operations()
+
+
+def test_close_waits_for_a_logout(tmp_path: Path) -> None:
+    house = House(tmp_path)
+
+    async def test() -> None:
+        registry = house.registry()
+        await registry.login(node())
+        unbound = asyncio.Event()
+
+        async def slow_unbind(sid: int) -> None:
+            await asyncio.sleep(2)
+            house.kernel.emit(SessionUnbound(sid))
+            unbound.set()
+
+        house.kernel.unbind_session = slow_unbind  # type: ignore[method-assign]
+        logout = asyncio.create_task(registry.logout(1))
+        await asyncio.sleep(1)
+        await registry.close()
+        assert unbound.is_set()
+        await logout
+
+    run(test())
+    assert house.kernel.is_empty()
