@@ -88,11 +88,23 @@ class Registry:
             raise SessionExists
 
     async def _refuse_existing(self, key: NodeKey, transport_name: str) -> None:
-        """Compare with the kernel's sessions, names resolved; in a thread, because of those."""
+        """Compare with sessions that are not ours, or ours to a portal that may be the same.
+
+        In a thread, because names are resolved. Mostly there is nothing to compare with, and the
+        login goes on at once: so logins get their sessions in the order they were asked for.
+        """
+        tree = self._around.tree
+        ours = {session.sid: session.key for session in self._sessions}
+        doubtful = [
+            sid
+            for sid in sysfs_sessions.session_ids(tree)
+            if sid not in ours or _may_be_same(key, ours[sid])
+        ]
+        if not doubtful:
+            return
 
         def exists() -> bool:
-            tree = self._around.tree
-            found = (sysfs_sessions.Session(tree, sid) for sid in sysfs_sessions.session_ids(tree))
+            found = (sysfs_sessions.Session(tree, sid) for sid in doubtful)
             return any(sysfs_sessions.uses(one, key, transport_name) for one in found)
 
         try:
@@ -195,3 +207,11 @@ def _is_same(one: NodeKey, other: NodeKey) -> bool:
     return (one.target, one.address, one.port, one.iface) == (
         other.target, other.address, other.port, other.iface,
     )  # fmt: skip
+
+
+def _may_be_same(one: NodeKey, other: NodeKey) -> bool:
+    """Same session, as far as can be told without resolving names or reading IPv6 spellings."""
+    spellings = (one.address, other.address)
+    settled = all("." in each and sysfs_sessions.is_numeric_address(each) for each in spellings)
+    same = (one.target, one.port, one.iface) == (other.target, other.port, other.iface)
+    return same and not settled
