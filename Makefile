@@ -1,0 +1,67 @@
+# make demo    iSCSI end to end on a real Linux kernel, in a guest, with every command shown
+# make test    every check and test there is, the kernel tests in the guest included
+# make check   what a commit needs: style, types, unit, data and repository tests (no root, no guest)
+# make bench   command times side by side with Debian's open-iscsi, in the guest
+# make fmt     format the code
+# make clean   remove everything these targets made
+
+# Debian's own python3 starts several times faster than most others; any from 3.11 on will do.
+PYTHON := $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo /usr/bin/python3 || echo python3)
+BIN := .venv/bin
+export PYTHON
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: help demo test check check-kernel bench parity fmt compile clean
+help:
+	@sed -n '/^# make/s/^# //p' Makefile
+
+.venv: .venv/ready
+.venv/ready: pyproject.toml
+	@bash tests/lab/setup base
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "pyiscsi needs Python 3.11 or newer")'
+	@test -x $(BIN)/python || { echo "making .venv with $(PYTHON)"; $(PYTHON) -m venv .venv; }
+	@$(BIN)/pip install -q -U pip
+	@$(BIN)/pip install -q -e '.[test]'
+	@touch $@
+
+# The guest's files are read-only: byte code must exist before it boots.
+compile: .venv/ready
+	@$(BIN)/python -m compileall -q pyiscsi tests
+	@$(BIN)/python -m compileall -q .venv/lib >/dev/null || true
+
+demo: .venv/ready compile
+	@bash tests/lab/setup guest
+	@bash tests/lab/guest -m 512M -t 300 python -m tests.lab.demo
+
+test: .venv/ready compile
+	@bash tests/lab/setup test
+	@bash tests/lab/run-tests
+
+check: .venv/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/unit tests/repo
+
+check-kernel: .venv/ready compile
+	@bash tests/lab/setup test
+	$(BIN)/pytest tests/kernel
+
+bench: .venv/ready compile
+	@bash tests/lab/setup test
+	@bash tests/lab/guest -m 1G -t 1500 python -m tests.bench
+
+# The scenarios played with Debian's open-iscsi: shows that the runner and the expectations are right.
+parity: .venv/ready compile
+	@bash tests/lab/setup test
+	@bash tests/lab/guest -o .lab/debian bash -c 'python -m tests.kernel.parity --programs debian --out $$LAB_OUT'
+
+fmt: .venv/ready
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf .venv .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,54 @@
+"""A target that goes and comes back; the states shown on the way."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kernel import lio, machine
+from tests.kernel.checks.conftest import Lab
+
+pytestmark = pytest.mark.guest
+
+IQN = "iqn.2026-11.test:one"
+PORTALS = ["127.0.0.1:3260"]
+
+
+@pytest.fixture
+def session(lab: Lab) -> int:
+    """The sid of a session with one disk."""
+    lio.create_target(IQN, PORTALS)
+    lab.discover()
+    lab.login(IQN)
+    return lab.only_session()
+
+
+def _await_state(sid: int, state: str) -> None:
+    machine.wait_until(lambda: machine.session_value(sid, "state") == state, f"state {state}")
+
+
+def test_target_drops_and_returns(lab: Lab, session: int) -> None:
+    """D-022: the connection is stopped for recovery and bound again: same sid, host and disk."""
+    before = (machine.host_numbers(), machine.disks(session))
+    for _ in range(2):
+        lio.set_enabled(IQN, False)
+        _await_state(session, "FAILED")
+        lio.set_enabled(IQN, True)
+        _await_state(session, "LOGGED_IN")
+    assert machine.session_ids() == [session]
+    assert (machine.host_numbers(), machine.disks(session)) == before
+    disk = f"/dev/{machine.disks(session)[0]}"
+    assert machine.run(f"dd if={disk} of=/dev/null bs=1M count=4 iflag=direct").rc == 0
+
+
+def test_states_shown(lab: Lab, session: int) -> None:
+    """D-045: LOGGED IN / NO CHANGE in peace, TRANSPORT WAIT or IN LOGIN / REOPEN in recovery."""
+    assert lab.state_words(session) == ("LOGGED IN", "NO CHANGE")
+    lio.set_enabled(IQN, False)
+    _await_state(session, "FAILED")
+    machine.wait_until(lambda: lab.state_words(session)[1] == "REOPEN", "REOPEN is shown")
+    assert lab.state_words(session)[0] in ("TRANSPORT WAIT", "IN LOGIN", "CLEANUP WAIT")
+    lio.set_enabled(IQN, True)
+    _await_state(session, "LOGGED_IN")
+    machine.wait_until(
+        lambda: lab.state_words(session) == ("LOGGED IN", "NO CHANGE"), "peace is shown again"
+    )
