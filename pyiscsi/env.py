@@ -25,7 +25,7 @@ _VARIABLES = (
 
 
 class Env:
-    """Immutable settings of one run. `record_format` is 2.1.8 or master (database.md §18)."""
+    """Immutable settings of one run. `record_format` is 2.1.8 or master."""
 
     __slots__ = tuple(name for name, _, _ in _VARIABLES)
 

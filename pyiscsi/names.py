@@ -73,13 +73,26 @@ def format_portal(address: str, port: int, tpgt: int | None = None) -> str:
     return f"{shown}:{port}" if tpgt is None else f"{shown}:{port},{tpgt}"
 
 
-def _leading_number(text: str) -> int:
-    """strtoul(text, 10): leading digits, 0 when there are none."""
-    digits = text.strip(" \t\n\v\f\r")
+def leading_number(text: str) -> int:
+    """Blanks, a sign and digits at the start of a text, as strtol(3) reads them to base 10.
+
+    0 without digits; what does not fit 64 bits is 2**64 or -2**64, however long it is.
+    """
+    body = text.lstrip(" \t\n\v\f\r")
+    sign, body = (body[0], body[1:]) if body[:1] in ("+", "-") else ("", body)
     end = 0
-    while end < len(digits) and digits[end].isascii() and digits[end].isdigit():
+    while end < len(body) and body[end] in "0123456789":
         end += 1
-    return int(digits[:end] or "0")
+    digits = body[:end].lstrip("0")
+    number = min(int(digits or "0"), 1 << 64) if len(digits) <= 20 else 1 << 64
+    return -number if sign == "-" else number
+
+
+def _c_int(text: str) -> int:
+    """strtoul(3) into a C int: 4294967295, as listings show an unknown tpgt, is -1."""
+    number = leading_number(text)
+    low = number & 0xFFFFFFFF if abs(number) < 1 << 64 else 0xFFFFFFFF
+    return low - (1 << 32) if low >> 31 else low
 
 
 def parse_portal_argument(text: str) -> tuple[str, int, int] | None:
@@ -104,10 +117,10 @@ def parse_portal_argument(text: str) -> tuple[str, int, int] | None:
         address, rest = text[:cut], text[cut:]
     port = tpgt = -1
     if rest.startswith(":"):
-        port = _leading_number(rest[1:])
+        port = _c_int(rest[1:])
     _, comma, tag = rest.partition(",")
     if comma:
-        tpgt = _leading_number(tag)
+        tpgt = _c_int(tag)
     return address, port, tpgt
 
 

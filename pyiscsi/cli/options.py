@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pyiscsi.cli.getopt import ATTACHED_VALUE, NO_VALUE, PROBLEM, VALUE, scan, shown_program
 from pyiscsi.errors import ExitCode, InvalidArgument, PyIscsiError
-from pyiscsi.names import IFACE_NAME_MAX, parse_portal_argument
+from pyiscsi.names import IFACE_NAME_MAX, leading_number, parse_portal_argument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,21 +143,13 @@ class Options:
 
 def leading_int(text: str) -> int:
     """atoi(): blanks, a sign, digits; 0 without digits, wrapped to 32 bits."""
-    value = max(-(1 << 63), min(_leading(text), (1 << 63) - 1)) & 0xFFFFFFFF
+    value = max(-(1 << 63), min(leading_number(text), (1 << 63) - 1)) & 0xFFFFFFFF
     return value - (1 << 32) if value & 0x80000000 else value
-
-
-def _leading(text: str) -> int:
-    body = text.lstrip(_BLANKS)
-    start = end = 1 if body[:1] in ("+", "-") else 0
-    while end < len(body) and body[end] in "0123456789":
-        end += 1
-    return int(body[:end]) if end > start else 0
 
 
 def _leading_u64(text: str) -> int | None:
     """strtoull(text, 10): a minus sign wraps; None where it sets ERANGE."""
-    value = _leading(text)
+    value = leading_number(text)
     return value & 0xFFFFFFFFFFFFFFFF if abs(value) <= 0xFFFFFFFFFFFFFFFF else None
 
 
@@ -362,8 +354,8 @@ def _session_of(env: Env, text: str) -> int:
     import stat
 
     body = text.lstrip(_BLANKS).removeprefix("+")
-    if body.isascii() and body.isdigit() and int(body) > 0:
-        return int(body)
+    if body.isascii() and body.isdigit() and leading_number(body) > 0:
+        return leading_number(body)
     try:
         found = os.lstat(text).st_mode
     except (OSError, ValueError):

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 
 from pyiscsi.daemon.discover import Job, Portal
+from pyiscsi.daemon.parameters import chap_settings
 from pyiscsi.discovery.connector import TcpConnector
 from pyiscsi.discovery.sendtargets import SendTargetsRequest, send_targets
 from pyiscsi.errors import InvalidArgument
-from pyiscsi.proto.settings import ChapSettings
 from pyiscsi.records.record import Record
 
 _PREFIX = "discovery.sendtargets."
@@ -43,26 +43,13 @@ def _request(job: Job, initiator_name: str, alias: str) -> SendTargetsRequest:
         port=job.port,
         initiator_name=initiator_name,
         initiator_alias=alias,
-        auth=chap_settings(job.record),
+        auth=chap_settings(job.record, _PREFIX),
         login_timeout_s=_number(job.record, "timeo.login_timeout"),
         auth_timeout_s=_number(job.record, "timeo.auth_timeout"),
         active_timeout_s=_number(job.record, "timeo.active_timeout"),
         reopen_max=_number(job.record, "reopen_max"),
         max_recv_data_segment_length=_number(job.record, "iscsi.MaxRecvDataSegmentLength"),
     )
-
-
-def chap_settings(record: Record) -> ChapSettings | None:
-    """As for a login, credentials decide, not `authmethod` (usr/discovery.c)."""
-    username, password, username_in, password_in = (
-        record[f"{_PREFIX}auth.{name}"]
-        for name in ("username", "password", "username_in", "password_in")
-    )
-    if not (password or username_in or password_in):
-        return None
-    names = record["node.session.auth.chap_algs"] or "MD5"
-    algorithms = tuple(name.strip() for name in names.split(",") if name.strip())
-    return ChapSettings(username, password, username_in, password_in, algorithms)
 
 
 def _number(record: Record, name: str) -> int:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pyiscsi.daemon.kernel_session import CID, KernelSession
 from pyiscsi.daemon.logout import ConnectionLost, send_logout
 from pyiscsi.daemon.messages import INVALID_HOST, kernel_error_text
-from pyiscsi.daemon.parameters import Prepared
 from pyiscsi.errors import PyIscsiError, RemoteProtocolError
 from pyiscsi.proto.pdu import AsyncEvent, AsyncMessage, LogoutResponse, NopIn, decode
 from pyiscsi.proto.states import ConnectionEvent, ConnectionState, connection_number
@@ -65,24 +64,26 @@ def is_healthy(tree: SysfsTree, sid: int) -> bool:
 class Watcher:
     """Reads one session's events until its connection is lost.
 
-    `scan` is called when the target's units have changed, `happens` for each state change that
-    the target causes here.
+    `time2wait_s` is the negotiated DefaultTime2Wait. `scan` is called when the target's units
+    have changed, `happens` for each state change that the target causes here.
     """
 
     def __init__(
         self,
         kernel: KernelSession,
         tree: SysfsTree,
-        prepared: Prepared,
+        *,
+        logout_timeout_s: float,
+        time2wait_s: int,
         scan: Callable[[], None],
         happens: Callable[[ConnectionEvent], None],
     ) -> None:
         self._kernel = kernel
         self._tree = tree
-        self._prepared = prepared
+        self._logout_timeout_s = logout_timeout_s
         self._scan = scan
         self._happens = happens
-        self._time2wait_s = prepared.default_time2wait_s
+        self._time2wait_s = time2wait_s
 
     async def until_lost(self) -> Loss:
         """Handle events until the connection is lost; raises SessionOver when it all is."""
@@ -175,7 +176,7 @@ class Watcher:
     async def _log_out_for_target(self) -> Loss:
         self._happens(ConnectionEvent.LOGOUT_STARTED)
         try:
-            response = await send_logout(self._kernel, self._prepared.logout_timeout_s)
+            response = await send_logout(self._kernel, self._logout_timeout_s)
         except (ConnectionLost, TimeoutError, PyIscsiError) as error:
             return self._loss(f"logout for the target: {error}")
         return self._logged_out(response)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import struct
 from collections.abc import Awaitable, Iterable
 from typing import Final
 
 from pyiscsi.daemon.waits import to_the_end
-from pyiscsi.errors import NotSupported, PyIscsiError, TransportError
+from pyiscsi.errors import PyIscsiError, TransportError
 from pyiscsi.transport.base import Event, SessionDestroyed, StopFlag, Transport
+from pyiscsi.transport.tcp import close_with_reset
 
 log = logging.getLogger("iscsid")
 
@@ -84,27 +84,16 @@ class KernelSession:
 
     async def set_params(self, params: Iterable[tuple[int, str]]) -> None:
         """Set parameters in order; one that this kernel does not know is passed over."""
-
-        async def set_all() -> None:
-            for param, value in params:
-                try:
-                    await self.transport.set_param(self.sid, CID, param, value)
-                except NotSupported:
-                    log.debug("session%d: kernel has no parameter %d", self.sid, param)
-
-        await to_the_end(set_all())
+        unknown = await to_the_end(self.transport.set_params(self.sid, CID, [*params]))
+        if unknown:
+            log.debug("session%d: kernel has no parameters %s", self.sid, unknown)
 
     async def set_host_params(self, params: Iterable[tuple[int, str]]) -> None:
         """Set host parameters; many transports know none of them, so a refusal is no failure."""
-
-        async def set_all() -> None:
-            for param, value in params:
-                try:
-                    await self.transport.set_host_param(self.host_no, param, value)
-                except (NotSupported, TransportError):
-                    log.debug("host%d: parameter %d not taken", self.host_no, param)
-
-        await to_the_end(set_all())
+        try:
+            await to_the_end(self.transport.set_host_params(self.host_no, [*params]))
+        except TransportError as error:
+            log.debug("host%d: %s", self.host_no, error)
 
     async def start(self) -> None:
         await to_the_end(self.transport.start_conn(self.sid, CID))
@@ -175,14 +164,9 @@ class KernelSession:
     def _close_socket(self, *, abort: bool) -> None:
         """Close our descriptor. The kernel has its own reference until STOP_CONN."""
         sock, self._socket = self._socket, None
-        if sock is None:
-            return
-        try:
-            if abort:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        except OSError as error:
-            log.debug("connection%d:%d: SO_LINGER: %s", self.sid, CID, error)
-        finally:
+        if sock is not None and abort:
+            close_with_reset(sock)
+        elif sock is not None:
             sock.close()
 
 

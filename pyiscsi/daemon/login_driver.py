@@ -40,6 +40,9 @@ from pyiscsi.transport.base import ConnectionFailed, Event, PduReceived, Session
 
 log = logging.getLogger("iscsid")
 
+RESOLVER_REST_S = 60.0
+"""How long a resolver that failed is not asked about a portal whose addresses we know."""
+
 PLACE_WHILE_CONNECTING_S = 0.1
 """A portal on a good network answers sooner; a dead one must not hold up the others."""
 
@@ -173,6 +176,9 @@ class Attempt:
         self._kernel = kernel
         self._on_connected = on_connected
         self._step = _Step.RESOLVE
+        self._addresses: Sequence[Any] = ()
+        """Of the record's own portal, as last resolved."""
+        self._ask_resolver_at = -math.inf
 
     async def run(self, portal: PortalAddress, limits: Limits) -> LoginResult | Redirect:
         """Connect and log in. The time runs from when it is our turn to begin."""
@@ -213,10 +219,24 @@ class Attempt:
             loses_place.cancel()
 
     async def _resolve(self, portal: PortalAddress, timeout_s: float) -> Sequence[Any]:
+        """Addresses of a portal; those we know when the resolver fails.
+
+        It reads files, perhaps from the very disk that this login is to bring back.
+        """
+        loop, is_own = asyncio.get_running_loop(), portal == self._plan.portal
+        if is_own and self._addresses and loop.time() < self._ask_resolver_at:
+            return self._addresses
         try:
-            return await self._around.network.resolve(portal.host, portal.port, timeout_s)
+            found = await self._around.network.resolve(portal.host, portal.port, timeout_s)
         except TransportError as error:
-            raise AttemptFailed(Cause.UNRESOLVED, error, fatal=True) from error
+            if not (is_own and self._addresses):
+                raise AttemptFailed(Cause.UNRESOLVED, error, fatal=True) from error
+            log.warning("%s: %s, using the addresses known", portal.host, error)
+            self._ask_resolver_at = loop.time() + RESOLVER_REST_S
+            return self._addresses
+        if is_own:
+            self._addresses = found
+        return found
 
     async def _connect_to(
         self, addresses: Sequence[Any], portal: PortalAddress, connect_s: float

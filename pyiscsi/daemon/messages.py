@@ -45,17 +45,17 @@ _REJECTIONS = {
 _REJECTED_BY_CLASS = {2: "initiator error", 3: "target error"}
 
 
-def failure_line(failure: AttemptFailed, portal: object) -> str:
-    """One line about a failed attempt at `portal`."""
+def failure_line(failure: AttemptFailed, portal: object, target: str) -> str:
+    """One line about a failed attempt to log in to `target` at `portal`."""
     error = failure.error
     if isinstance(error, LoginFailed) and error.status_class >= 0:
         status = (error.status_class, error.status_detail)
         by_class = _REJECTED_BY_CLASS.get(error.status_class, "unknown status class")
         words = _REJECTIONS.get(status, by_class)
-        return f"conn 0 login rejected: {words} ({status[0]:02x}/{status[1]:02x})"
+        return f"conn 0 login rejected: {words} ({status[0]:02x}/{status[1]:02x}), {target}"
     if failure.cause is Cause.REFUSED:
         return f"connect to {portal} failed ({error})"
-    return f"login at {portal} failed: {error}"
+    return f"login to {target} at {portal} failed: {error}"
 
 
 def connection_line(sid: int, target: str, portal: str, iface: str, what: str) -> str:

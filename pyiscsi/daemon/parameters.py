@@ -158,14 +158,14 @@ def isid(sid: int) -> bytes:
     return ISID_PREFIX + (sid & 0xFFFFFF).to_bytes(3, "big")
 
 
-def chap_settings(record: Record) -> ChapSettings | None:
-    """CHAP is decided by credentials, not by `authmethod`, as in open-iscsi.
+def chap_settings(record: Record, prefix: str) -> ChapSettings | None:
+    """Credentials below `prefix`. They decide about CHAP, not `authmethod`, as in open-iscsi.
 
     A mutual setup without our own secret goes to the login machine too, which refuses it:
     open-iscsi would go on without any authentication.
     """
     username, password, username_in, password_in = (
-        record[f"node.session.auth.{name}"]
+        record[f"{prefix}auth.{name}"]
         for name in ("username", "password", "username_in", "password_in")
     )
     if not (password or username_in or password_in):
@@ -193,7 +193,7 @@ def login_settings(
         target_name=record["node.name"],
         isid=isid(sid),
         discovery=False,
-        auth=chap_settings(record),
+        auth=chap_settings(record, "node.session."),
         header_digest=prepared.header_digest,
         data_digest=prepared.data_digest,
         max_recv_data_segment_length=prepared.max_recv_data_segment_length,

@@ -19,11 +19,6 @@ from pyiscsi.errors import (
     TransportError,
 )
 
-MAX_REDIRECTS = 5
-"""Hops in one attempt; each needs an address (open-iscsi follows without limit)."""
-
-DEFAULT_TIME2WAIT_S = 2
-
 AUTHORIZATION_DETAILS = frozenset({1, 2})
 """Status details of class 2 that mean wrong or missing credentials (RFC 7143 §11.13.5)."""
 

@@ -20,7 +20,14 @@ from pyiscsi.daemon.session import Session
 from pyiscsi.daemon.settings import Settings
 from pyiscsi.daemon.waits import in_thread
 from pyiscsi.env import Env
-from pyiscsi.errors import ExitCode, LoginFailed, PyIscsiError, SessionExists, SessionNotFound
+from pyiscsi.errors import (
+    ExitCode,
+    LoginFailed,
+    PyIscsiError,
+    SessionExists,
+    SessionNotFound,
+    TransportError,
+)
 from pyiscsi.names import NodeKey
 from pyiscsi.records.record import Record
 from pyiscsi.sysfs import sessions as sysfs_sessions
@@ -58,6 +65,7 @@ class Registry:
         self._scanner = Scanner(self._around.tree)
         self._sessions: list[Session] = []
         self._admitting: list[NodeKey] = []
+        self._is_closed = False
 
     # Login.
 
@@ -78,7 +86,7 @@ class Registry:
             session = await self._make_session(record)
         finally:
             self._admitting.remove(key)
-        self._sessions.append(session)
+        self._add(session)
         return await session.log_in()
 
     def _refuse_known(self, key: NodeKey) -> None:
@@ -128,6 +136,12 @@ class Registry:
             log.error("%s", line)
         plan = Plan(record, prepared, initiator)
         return Session(self._around, self._scanner, plan, kernel, self._forget)
+
+    def _add(self, session: Session) -> None:
+        """Nothing new begins once `close` has: its kernel objects would be left behind."""
+        if self._is_closed:
+            raise LoginFailed("iscsid is shutting down", ExitCode.LOGIN)
+        self._sessions.append(session)
 
     def _forget(self, session: Session) -> None:
         if session in self._sessions:
@@ -179,7 +193,10 @@ class Registry:
 
     async def _adopt_one(self, sid: int) -> None:
         args = self._env, self._settings.config_file, self._around.tree, sid
-        found = await in_thread(lambda: adopt.find(*args), SYSFS_TIMEOUT_S)
+        try:
+            found = await in_thread(lambda: adopt.find(*args), SYSFS_TIMEOUT_S)
+        except TimeoutError:
+            raise TransportError(f"sysfs of session {sid} could not be read in time") from None
         if found is not None:
             await self._take_over(found)
 
@@ -187,6 +204,8 @@ class Registry:
         """Listen first, then look: a failure between the two must not get lost."""
         transport = await self._kernel.transport(found.transport_name)
         if self._find(found.sid) is not None:
+            return
+        if self._is_closed:
             return
         kernel = KernelSession.existing(transport, found.sid, found.host_no)
         initiator = Initiator(found.initiator_name, self._settings.initiator_alias)
@@ -199,6 +218,7 @@ class Registry:
 
     async def close(self) -> None:
         """Stop all work. Sessions stay in the kernel; logins that were not done are undone."""
+        self._is_closed = True
         await asyncio.gather(*(session.detach() for session in [*self._sessions]))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from pyiscsi.daemon.waits import in_thread
 from pyiscsi.errors import PyIscsiError
@@ -58,3 +58,21 @@ class Scanner:
                 log.error("%s: not done after %d seconds", what, timeout_s)
             except (PyIscsiError, OSError) as error:
                 log.error("%s: %s", what, error)
+
+
+class Repeated:
+    """Work that is asked for faster than it ends: one round runs, at most one more is due."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._work = work
+        self._due = 0
+
+    def ask(self) -> bool:
+        """Ask for a round; whether `run` has to be started for it."""
+        self._due = min(self._due + 1, 2)
+        return self._due == 1
+
+    async def run(self) -> None:
+        while self._due:
+            await self._work()
+            self._due -= 1

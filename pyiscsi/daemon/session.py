@@ -22,10 +22,11 @@ from pyiscsi.daemon.login_driver import Attempt, Limits, Plan, PortalAddress, Su
 from pyiscsi.daemon.logout import close_session, refuse_when_in_use
 from pyiscsi.daemon.messages import connection_line, failure_line
 from pyiscsi.daemon.recovery import AttemptFailed, Cause, Retries
-from pyiscsi.daemon.scan import Scanner
+from pyiscsi.daemon.scan import Repeated, Scanner
 from pyiscsi.daemon.waits import stop_tasks
 from pyiscsi.errors import ExitCode, LoginFailed, LogoutFailed, PyIscsiError
 from pyiscsi.proto.effects import LoginResult, Redirect
+from pyiscsi.proto.limits import REDIRECTS_MAX
 from pyiscsi.proto.states import (
     ConnectionEvent,
     ConnectionState,
@@ -70,6 +71,8 @@ class Session:
         self._life: asyncio.Task[None] | None = None
         self._logout: asyncio.Task[None] | None = None
         self._device_work: set[asyncio.Task[None]] = set()
+        self._time2wait_s = plan.prepared.default_time2wait_s
+        self._scan_again = Repeated(self._scan)
         self._has_ended = False
 
     @property
@@ -186,8 +189,7 @@ class Session:
         """The login is answered when its disks are there; a scan that is cut short still counts."""
         try:
             if self._scans:
-                depth = self.plan.record.get_int("node.session.queue_depth")
-                await self._scanner.scan(self._kernel.sid, self._kernel.host_no, depth)
+                await self._scan()
         finally:
             if self._answer is not None and not self._answer.done():
                 self._answer.set_result((self._kernel.sid, self._kernel.host_no))
@@ -197,18 +199,19 @@ class Session:
     async def _reach_full_feature_phase(self, limits: Limits) -> None:
         """One attempt; on return the session is LOGGED_IN. Raises AttemptFailed."""
         self._portal = self._moved_to or self.plan.portal
-        for _hop in range(recovery.MAX_REDIRECTS + 1):
+        for _hop in range(REDIRECTS_MAX + 1):
             try:
                 outcome = await self._attempt.run(self._portal, limits)
             except AttemptFailed:
                 self._moved_to = None
                 raise
             if isinstance(outcome, LoginResult):
+                self._time2wait_s = int(outcome["DefaultTime2Wait"])
                 self._happens(ConnectionEvent.LOGIN_SUCCEEDED)
                 self.stage = InternalStage.NO_CHANGE
                 return
             self._portal = await self._follow(outcome)
-        error = LoginFailed(f"redirected more than {recovery.MAX_REDIRECTS} times")
+        error = LoginFailed(f"redirected more than {REDIRECTS_MAX} times")
         raise AttemptFailed(Cause.REJECTED, error, fatal=True)
 
     async def _follow(self, redirect: Redirect) -> PortalAddress:
@@ -230,7 +233,7 @@ class Session:
         await self._stop_attempt()
         if self.stage is InternalStage.REDIRECT:
             self.stage = InternalStage.NO_CHANGE
-        line = failure_line(failure, self._portal)
+        line = failure_line(failure, self._portal, self.key.target)
         is_news = retries.note(failure.cause, line)
         log.log(logging.WARNING if is_news else logging.DEBUG, "%s", line)
 
@@ -318,16 +321,20 @@ class Session:
         return Watcher(
             self._kernel,
             self._around.tree,
-            self.plan.prepared,
+            logout_timeout_s=self.plan.prepared.logout_timeout_s,
+            time2wait_s=self._time2wait_s,
             scan=self._scan_for_target,
             happens=self._happens,
         )
 
     def _scan_for_target(self) -> None:
-        """The target says its units have changed."""
-        if self._scans:
-            depth = self.plan.record.get_int("node.session.queue_depth")
-            self._work_on_devices(self._scanner.scan(self._kernel.sid, self._kernel.host_no, depth))
+        """The target says its units have changed, which it may do faster than scans end."""
+        if self._scans and self._scan_again.ask():
+            self._work_on_devices(self._scan_again.run())
+
+    async def _scan(self) -> None:
+        depth = self.plan.record.get_int("node.session.queue_depth")
+        await self._scanner.scan(self._kernel.sid, self._kernel.host_no, depth)
 
     def _work_on_devices(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -315,7 +315,9 @@ class _Discovery:
                         if isinstance(effect, TargetsFound):
                             return effect
                         await connection.send_pdu(effect.header, effect.data)
-                    effects = machine.handle_pdu(*await connection.receive())
+                    # Off the loop: reading an answer of the size we allow takes seconds.
+                    answer = await connection.receive()
+                    effects = await asyncio.to_thread(machine.handle_pdu, *answer)
         except TimeoutError:
             self._report(f"Discovery session to {where} timed out.")
             raise _Retry(PduTimeout()) from None

@@ -75,6 +75,8 @@ def _portals(context: Context, pattern: Pattern, tpgt: int) -> list[NodeKey]:
     if target and address:
         check_path_component(target, "target name")
         check_path_component(address, "address")
+        if tpgt < UNKNOWN_TPGT:
+            raise InvalidArgument(f"invalid portal group tag {tpgt}")
         if tpgt == UNKNOWN_TPGT and context.env.record_format == "master":
             tpgt = _known_tpgt(context, target, address, port)
         return [NodeKey(target, address, port, tpgt)]

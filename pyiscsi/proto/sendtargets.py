@@ -40,6 +40,7 @@ class _Parser:
     def __init__(self) -> None:
         self._targets: dict[str, FoundTarget] = {}
         self._addressed: set[str] = set()
+        self._seen: set[tuple[str, Portal]] = set()
         self._current: FoundTarget | None = None
         self._skipping = False
         self.problems: list[str] = []
@@ -67,7 +68,8 @@ class _Parser:
         except RemoteProtocolError:
             self.problems.append(f"Discovery TargetAddress {printable(text)} invalid, ignoring")
             return
-        if portal not in target.portals:
+        if (target.name, portal) not in self._seen:
+            self._seen.add((target.name, portal))
             target.portals.append(portal)
 
     def found(self) -> list[FoundTarget]:

@@ -72,9 +72,9 @@ class Database:
         try:
             place = quarantine(self.root, path)
         except RecordError as error:
-            line = f"Record {path} is empty or cut off and cannot be moved away ({error})"
+            line = f"Record {path} is empty, cut off or binary and cannot be moved away ({error})"
             return RecordError(line, path)
-        return RecordError(f"Record {path} is empty or cut off, moved to {place}", path)
+        return RecordError(f"Record {path} is empty, cut off or binary, moved to {place}", path)
 
     def write(self, record: Record, path: str) -> None:
         """Replace or make a record file; the lock is held."""

@@ -131,6 +131,10 @@ class IfaceStore:
             path = self._path(name)
             line = f"Could not open {path!r}: Invalid argument"
             raise RecordError(line, path) from error
+        if name == _EXAMPLE or not usable_names([name]):
+            raise InvalidArgument(
+                f"Invalid iface name {name}: files with such names are not read as ifaces."
+            )
 
     def update(self, name: str, pairs: Sequence[tuple[str, str]]) -> list[str]:
         """Set values in one iface, all or none; returns warning lines.

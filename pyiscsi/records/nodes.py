@@ -15,7 +15,7 @@ from pyiscsi.records.database import Database
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pyiscsi.env import Env
     from pyiscsi.records.record import Record
@@ -84,11 +84,17 @@ class NodeStore:
     def _targets(self, wanted: str, ordered: bool) -> list[str]:
         if wanted:
             return [wanted] if is_component(wanted) else []
-        return self._list(self._root, ordered)
+        return self._list(self._root, ordered, _target_names)
 
-    def _list(self, path: str, ordered: bool) -> list[str]:
+    def _list(
+        self,
+        path: str,
+        ordered: bool,
+        choose: Callable[[str, list[str]], list[str]] | None = None,
+    ) -> list[str]:
         try:
-            names = usable_names(os.listdir(path))
+            names = os.listdir(path)
+            names = choose(path, names) if choose else usable_names(names)
             return sorted_names(names) if ordered else names
         except NotADirectoryError:
             self._database.report(f"Got ENOTDIR error when scandir {path}", ExitCode.GENERIC)
@@ -247,6 +253,15 @@ def usable_names(names: list[str]) -> list[str]:
         for name in names
         if name[0] != "." and name[-1] != "~" and (name.isprintable() or is_component(name))
     ]
+
+
+def _target_names(path: str, names: list[str]) -> list[str]:
+    """Editors leave files, so a directory is a target's whatever its name."""
+    usable = usable_names(names)
+    if len(usable) == len(names):
+        return usable
+    others = set(names).difference(usable)
+    return usable + [n for n in others if is_component(n) and os.path.isdir(f"{path}/{n}")]
 
 
 def sorted_names(names: list[str]) -> list[str]:

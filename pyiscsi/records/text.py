@@ -83,11 +83,12 @@ def _decode(data: bytes) -> str:
 
 
 def is_torn(data: bytes) -> bool:
-    """Whether a record file was cut off while it was written, or emptied by a crash.
+    """Whether a record file was cut off while it was written, emptied by a crash, or is no text.
 
-    Files written by hand, without header and footer, are whole.
+    Files written by hand, without header and footer, are whole. A NUL is never written into a
+    record, so it means blocks lost in a crash or another file altogether.
     """
-    if not data.strip(b"\0 \t\r\n"):
+    if b"\0" in data or not data.strip():
         return True
     begin = BEGIN.encode()
     return (data.startswith(begin) or begin.startswith(data)) and END.encode() not in data

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pyiscsi.errors import InvalidArgument
+from pyiscsi.names import leading_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyiscsi.records.schema import Field
 
 BLANKS = " \t\n\v\f\r"
-_DIGITS = frozenset("0123456789")
 _ULONG_MAX = 2**64 - 1
-_ULONG_DIGITS = 20
 _WIDTHS = {"int32": 32, "uint32": 32, "uint16": 16, "uint8": 8}
 
 
@@ -64,18 +63,8 @@ def wrap(text: str, type_: str) -> str:
 
 
 def _strtoul(text: str) -> int:
-    text = text.lstrip(BLANKS)
-    sign, rest = (text[0], text[1:]) if text[:1] in ("+", "-") else ("", text)
-    end = 0
-    while end < len(rest) and rest[end] in _DIGITS:
-        end += 1
-    digits = rest[:end].lstrip("0")
-    if len(digits) > _ULONG_DIGITS:
-        return _ULONG_MAX
-    number = int(digits or "0")
-    if number > _ULONG_MAX:
-        return _ULONG_MAX
-    return -number & _ULONG_MAX if sign == "-" else number
+    number = leading_number(text)
+    return number & _ULONG_MAX if abs(number) <= _ULONG_MAX else _ULONG_MAX
 
 
 def _convert_list(field: Field, text: str) -> tuple[str, list[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -99,11 +100,17 @@ class Transport(Protocol):
         """Give the kernel the connected socket. Never twice without a stop_conn between."""
         ...
 
-    async def set_param(self, sid: int, cid: int, param: int, value: str) -> None:
-        """Set one ISCSI_PARAM_*. Raises NotSupported when the kernel does not know it."""
+    async def set_params(self, sid: int, cid: int, params: Sequence[tuple[int, str]]) -> list[int]:
+        """Set ISCSI_PARAM_* values in order, together.
+
+        Returns those this kernel does not know. Raises the first refusal of another kind, when
+        all were tried.
+        """
         ...
 
-    async def set_host_param(self, host_no: int, param: int, value: str) -> None: ...
+    async def set_host_params(self, host_no: int, params: Sequence[tuple[int, str]]) -> list[int]:
+        """The same for ISCSI_HOST_PARAM_*."""
+        ...
 
     async def start_conn(self, sid: int, cid: int) -> None: ...
 

@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyiscsi.env import Env
@@ -51,9 +51,13 @@ _EVENTS: Mapping[int, Callable[[dict[str, int], Message], Event]] = {
 }
 
 
+Order = tuple[Mapping[str, int], bytes]
+"""What a request says: its fields and its payload."""
+
+
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """The request in flight."""
+    """A request handed to the kernel."""
 
     event: UEvent
     handle: int
@@ -62,6 +66,16 @@ class _Pending:
     reply: asyncio.Future[Message]
     is_sent: bool = False
     is_overrun: bool = False
+
+    def fail(self, error: TransportError) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(error)
+
+    def fail_if_lost(self) -> None:
+        """The reply was queued inside sendmsg: an emptied, overrun socket has lost it."""
+        if self.is_sent and self.is_overrun:
+            words = _words(self.event, self.fields)
+            self.fail(TransportError(f"kernel's answer to {words} was lost"))
 
     def is_reply(self, kind: int, message: Message) -> bool:
         """A unicast answer: nlmsg_type is the request's, the event is the request's own."""
@@ -103,7 +117,7 @@ class Kernel:
         self._channel: Channel | None = None
         self._turn = asyncio.Lock()
         self._cookies = itertools.cycle(range(1, 1 << 32))
-        self._pending: _Pending | None = None
+        self._pending: list[_Pending] = []
         self._cleanups: set[asyncio.Task[Message]] = set()
 
     async def open(self) -> None:
@@ -126,8 +140,8 @@ class Kernel:
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
-        if self._pending is not None and not self._pending.reply.done():
-            self._pending.reply.set_exception(TransportError("kernel interface closed"))
+        for pending in self._pending:
+            pending.fail(TransportError("kernel interface closed"))
         cleanups = [*self._cleanups]
         for task in cleanups:
             task.cancel()
@@ -175,64 +189,91 @@ class Kernel:
         `sock` becomes the request's `endpoint`. Raises Refused with the kernel's errno,
         TransportError when the answer is lost, late (8) or the channel is closed.
         """
-        try:
-            async with asyncio.timeout(self._deadline_s), self._turn:
-                message = await self._exchange(event, handle, fields, payload, sock)
-        except TimeoutError:
-            text = f"kernel did not answer {_words(event, fields)} in {self._deadline_s:g} s"
-            raise TransportError(text, ExitCode.TRANSPORT_TIMEOUT) from None
-        if message.type == KEvent.IF_ERROR:
-            raise Refused(_words(event, fields), -message.iferror)
+        [message] = await self._take_turn(event, handle, [(fields, payload)], sock)
+        refused = _refusal(event, fields, message)
+        if refused is not None:
+            raise refused
         return message
 
-    async def _exchange(
+    async def request_all(
+        self, event: UEvent, handle: int, orders: Sequence[Order]
+    ) -> list[Refused | None]:
+        """Requests of one kind, one after the other in one trip to the worker thread.
+
+        Returns what the kernel refused, in order; one refusal does not stop the rest. Raises
+        TransportError as `request` does.
+        """
+        messages = await self._take_turn(event, handle, orders)
+        return [
+            _refusal(event, fields, message)
+            for (fields, _), message in zip(orders, messages, strict=True)
+        ]
+
+    async def _take_turn(
         self,
         event: UEvent,
         handle: int,
-        fields: Mapping[str, int],
-        payload: bytes,
-        sock: socket.socket | None,
-    ) -> Message:
+        orders: Sequence[Order],
+        sock: socket.socket | None = None,
+    ) -> list[Message]:
+        try:
+            async with asyncio.timeout(self._deadline_s), self._turn:
+                return await self._exchange(event, handle, orders, sock)
+        except TimeoutError:
+            words = _words(event, orders[0][0])
+            text = f"kernel did not answer {words} in {self._deadline_s:g} s"
+            raise TransportError(text, ExitCode.TRANSPORT_TIMEOUT) from None
+
+    async def _exchange(
+        self, event: UEvent, handle: int, orders: Sequence[Order], sock: socket.socket | None
+    ) -> list[Message]:
         channel = self._channel
         if channel is None:
             raise TransportError("kernel interface is not open")
-        reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        pending = _Pending(event, handle, fields, next(self._cookies), reply)
-        self._pending = pending
+        new_reply = asyncio.get_running_loop().create_future
+        self._pending = pending = [
+            _Pending(event, handle, fields, next(self._cookies), new_reply())
+            for fields, _ in orders
+        ]
         try:
-            await self._send(channel, pending, payload, sock)
+            await self._send(channel, pending, [payload for _, payload in orders], sock)
             if self._channel is not channel:
                 raise TransportError("kernel interface closed")
             channel.drain()
-            pending.is_sent = True
-            self._fail_if_lost(pending)
-            return await reply
+            for each in pending:
+                each.is_sent = True
+                each.fail_if_lost()
+            return [await each.reply for each in pending]
         except BaseException:
-            self._abandon(pending)
+            for each in pending:
+                self._abandon(each)
             raise
         finally:
-            self._pending = None
+            self._pending = []
 
     async def _send(
-        self, channel: Channel, pending: _Pending, payload: bytes, sock: socket.socket | None
+        self,
+        channel: Channel,
+        requests: Sequence[_Pending],
+        payloads: Sequence[bytes],
+        sock: socket.socket | None,
     ) -> None:
-        fields, copy = dict(pending.fields), -1
+        extra, copy = {}, -1
         if sock is not None:
             # Our own copy: the kernel looks the number up when the worker sends, and by then a
             # caller that gave up may have closed its socket and the number be another file.
             try:
-                copy = fields["endpoint"] = os.dup(sock.fileno())
+                copy = extra["endpoint"] = os.dup(sock.fileno())
             except OSError as exc:
                 text = f"kernel can not be given the connection: {exc.strerror}"
                 raise TransportError(text) from exc
-        body = uevent.encode(pending.event, pending.handle, fields, payload, cookie=pending.cookie)
-        await channel.send(pending.event, body, close_fd=copy)
-
-    def _fail_if_lost(self, pending: _Pending) -> None:
-        """The reply was queued inside sendmsg: an emptied, overrun socket has lost it."""
-        if pending.is_sent and pending.is_overrun and not pending.reply.done():
-            words = _words(pending.event, pending.fields)
-            pending.reply.set_exception(TransportError(f"kernel's answer to {words} was lost"))
+        bodies = [
+            uevent.encode(
+                each.event, each.handle, {**each.fields, **extra}, payload, cookie=each.cookie
+            )
+            for each, payload in zip(requests, payloads, strict=True)
+        ]
+        await channel.send(requests[0].event, bodies, close_fd=copy)
 
     def _abandon(self, pending: _Pending) -> None:
         reply = pending.reply
@@ -265,26 +306,25 @@ class Kernel:
             if kind:
                 self._on_reply(kind, message)
             elif message.type in uevent.MULTICAST_REPLIES:
-                if self._pending is not None and self._pending.is_data(message):
-                    self._answer(self._pending, message)
+                self._answer(message, lambda pending: pending.is_data(message))
             else:
                 self._on_event(message)
         except RemoteProtocolError as exc:
             _LOG.warning("ignored: %s", exc)
 
     def _on_reply(self, kind: int, message: Message) -> None:
-        pending = self._pending
-        if pending is None or not pending.is_reply(kind, message):
+        if not self._answer(message, lambda pending: pending.is_reply(kind, message)):
             self._discard(kind, message)
-            return
-        if kind in _CREATES and message.type == kind:
+        elif kind in _CREATES and message.type == kind:
             # Here and not in the caller, which runs only after further events were read.
-            self.queues.keep(uevent.reply_fields(pending.event, message)["sid"])
-        self._answer(pending, message)
+            self.queues.keep(uevent.reply_fields(UEvent(kind), message)["sid"])
 
-    def _answer(self, pending: _Pending, message: Message) -> None:
-        if not pending.reply.done():
+    def _answer(self, message: Message, answers: Callable[[_Pending], bool]) -> bool:
+        """Give a message to the request it answers; whether there is one."""
+        pending = next((each for each in self._pending if answers(each)), None)
+        if pending is not None and not pending.reply.done():
             pending.reply.set_result(message)
+        return pending is not None
 
     def _on_event(self, message: Message) -> None:
         fields = uevent.event_fields(message)
@@ -301,9 +341,15 @@ class Kernel:
     def _on_lost(self) -> None:
         _LOG.warning("kernel events were lost, checking all sessions")
         self.queues.broadcast(EventsLost)
-        if self._pending is not None:
-            self._pending.is_overrun = True
-            self._fail_if_lost(self._pending)
+        for pending in self._pending:
+            pending.is_overrun = True
+            pending.fail_if_lost()
+
+
+def _refusal(event: UEvent, fields: Mapping[str, int], message: Message) -> Refused | None:
+    if message.type != KEvent.IF_ERROR:
+        return None
+    return Refused(_words(event, fields), -message.iferror)
 
 
 def _words(event: UEvent, fields: Mapping[str, int]) -> str:

@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from pyiscsi.errors import ExitCode, TransportError
@@ -93,15 +93,15 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._sock.fileno(), self.drain)
 
-    async def send(self, kind: int, body: bytes, *, close_fd: int = -1) -> None:
-        """Send one message from the worker thread; returns when the kernel has carried it out.
+    async def send(self, kind: int, bodies: Sequence[bytes], *, close_fd: int = -1) -> None:
+        """Send messages, each when the kernel has carried the one before out, from the worker
+        thread; returns when it has carried out the last.
 
-        Cancelled before its turn it is not sent; later the kernel finishes it unheard. `close_fd`
-        is closed when the kernel is done with the request, or when it will never see it. Raises
-        TransportError.
+        Cancelled before their turn they are not sent; later the kernel finishes them unheard.
+        `close_fd` is closed when the kernel is done with the requests, or when it will never see
+        them. Raises TransportError.
         """
-        header = _HEADER.pack(_HEADER.size + len(body), kind, 0, 0, self._port_id)
-        job: Future[int] = self._worker.submit(self._sock.send, header + body)
+        job: Future[None] = self._worker.submit(self._send, kind, bodies)
         if close_fd >= 0:
             job.add_done_callback(lambda _: os.close(close_fd))
         try:
@@ -113,6 +113,11 @@ class Channel:
             raise TransportError("kernel interface closed") from None
         except OSError as exc:
             raise TransportError(f"can not send to the kernel: {exc.strerror}") from exc
+
+    def _send(self, kind: int, bodies: Sequence[bytes]) -> None:
+        for body in bodies:
+            header = _HEADER.pack(_HEADER.size + len(body), kind, 0, 0, self._port_id)
+            self._sock.send(header + body)
 
     def drain(self) -> None:
         """Handle what the socket holds, up to a batch."""

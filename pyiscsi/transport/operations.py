@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from pyiscsi.errors import LocalProtocolError, NotSupported, TransportError
+from pyiscsi.errors import LocalProtocolError, TransportError
 from pyiscsi.transport import uevent
 from pyiscsi.transport.base import Event, Statistics, StopFlag
 from pyiscsi.transport.numbers import UEvent
@@ -30,6 +30,10 @@ class Requester(Protocol):
         *,
         sock: socket.socket | None = None,
     ) -> Message: ...
+
+    async def request_all(
+        self, event: UEvent, handle: int, orders: Sequence[tuple[Mapping[str, int], bytes]]
+    ) -> list[Refused | None]: ...
 
 
 class KernelTransport:
@@ -63,11 +67,12 @@ class KernelTransport:
         reply = await self._kernel.request(UEvent.BIND_CONN, self._handle, fields, sock=sock)
         _check_retcode(UEvent.BIND_CONN, sid, reply)
 
-    async def set_param(self, sid: int, cid: int, param: int, value: str) -> None:
-        await self._set(UEvent.SET_PARAM, {"sid": sid, "cid": cid, "param": param}, value)
+    async def set_params(self, sid: int, cid: int, params: Sequence[tuple[int, str]]) -> list[int]:
+        fields = {"sid": sid, "cid": cid}
+        return await self._set(UEvent.SET_PARAM, fields, params)
 
-    async def set_host_param(self, host_no: int, param: int, value: str) -> None:
-        await self._set(UEvent.SET_HOST_PARAM, {"host_no": host_no, "param": param}, value)
+    async def set_host_params(self, host_no: int, params: Sequence[tuple[int, str]]) -> list[int]:
+        return await self._set(UEvent.SET_HOST_PARAM, {"host_no": host_no}, params)
 
     async def start_conn(self, sid: int, cid: int) -> None:
         reply = await self._on_conn(UEvent.START_CONN, sid, cid)
@@ -108,19 +113,26 @@ class KernelTransport:
     async def _on_conn(self, event: UEvent, sid: int, cid: int) -> Message:
         return await self._kernel.request(event, self._handle, {"sid": sid, "cid": cid})
 
-    async def _set(self, event: UEvent, fields: dict[str, int], value: str) -> None:
-        text = value.encode("utf-8", "surrogateescape")
-        if b"\0" in text:
-            raise LocalProtocolError(f"parameter {fields['param']} contains a NUL")
-        payload = text + b"\0"
-        try:
-            await self._kernel.request(
-                event, self._handle, {**fields, "length": len(payload)}, payload
-            )
-        except Refused as exc:
-            if exc.errno != errno.ENOSYS:
-                raise
-            raise NotSupported(f"kernel does not know {exc.operation}") from exc
+    async def _set(
+        self, event: UEvent, owner: dict[str, int], params: Sequence[tuple[int, str]]
+    ) -> list[int]:
+        if not params:
+            return []
+        orders = []
+        for param, value in params:
+            payload = value.encode("utf-8", "surrogateescape") + b"\0"
+            if b"\0" in payload[:-1]:
+                raise LocalProtocolError(f"parameter {param} contains a NUL")
+            orders.append(({**owner, "param": param, "length": len(payload)}, payload))
+        unknown = []
+        for (param, _), refused in zip(
+            params, await self._kernel.request_all(event, self._handle, orders), strict=True
+        ):
+            if refused is not None and refused.errno != errno.ENOSYS:
+                raise refused
+            if refused is not None:
+                unknown.append(param)
+        return unknown
 
 
 def _check_retcode(event: UEvent, sid: int, reply: Message) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pyiscsi.errors import ExitCode, TransportError
@@ -151,12 +151,22 @@ class ScriptedTransport:
         self._state("bind_conn", sid, cid, "created", "stopped")
         self.connections[sid, cid] = "bound"
 
-    async def set_param(self, sid: int, cid: int, param: int, value: str) -> None:
+    async def set_params(self, sid: int, cid: int, params: Sequence[tuple[int, str]]) -> list[int]:
+        """Each is a call `set_param` for `calls` and `when`."""
+        return await _set_all(params, lambda param, value: self._set_param(sid, cid, param, value))
+
+    async def set_host_params(self, host_no: int, params: Sequence[tuple[int, str]]) -> list[int]:
+        """Each is a call `set_host_param` for `calls` and `when`."""
+        return await _set_all(
+            params, lambda param, value: self._set_host_param(host_no, param, value)
+        )
+
+    async def _set_param(self, sid: int, cid: int, param: int, value: str) -> None:
         await self._call("set_param", sid=sid, cid=cid, param=int(param), value=value)
         self._state("set_param", sid, cid, "bound", "started")
         self.params[sid, cid][int(param)] = value
 
-    async def set_host_param(self, host_no: int, param: int, value: str) -> None:
+    async def _set_host_param(self, host_no: int, param: int, value: str) -> None:
         await self._call("set_host_param", host_no=host_no, param=int(param), value=value)
         self._require("set_host_param", host_no in self.sessions.values(), errno.ENODEV)
         self.host_params.setdefault(host_no, {})[int(param)] = value
@@ -232,6 +242,24 @@ class ScriptedTransport:
         state = self.connections.get((sid, cid))
         self._require(operation, state is not None, errno.EINVAL)
         self._require(operation, state in allowed, errno.ENOTCONN)
+
+
+async def _set_all(
+    params: Sequence[tuple[int, str]], set_one: Callable[[int, str], Awaitable[None]]
+) -> list[int]:
+    unknown: list[int] = []
+    refused: list[Refused] = []
+    for param, value in params:
+        try:
+            await set_one(param, value)
+        except Refused as error:
+            if error.errno == errno.ENOSYS:
+                unknown.append(param)
+            else:
+                refused.append(error)
+    if refused:
+        raise refused[0]
+    return unknown
 
 
 class ScriptedKernel:

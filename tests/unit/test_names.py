@@ -33,6 +33,12 @@ PORTALS = [
     ("host.dom:1,2", ("host.dom", 1, 2)),
     ("", ("", -1, -1)),
     (":3260", ("", 3260, -1)),
+    ("10.0.0.1:3260,-1", ("10.0.0.1", 3260, -1)),
+    ("10.0.0.1:3260,4294967295", ("10.0.0.1", 3260, -1)),
+    ("10.0.0.1:-5", ("10.0.0.1", -5, -1)),
+    ("10.0.0.1:4294970556,4294967297", ("10.0.0.1", 3260, 1)),
+    ("10.0.0.1: +3261", ("10.0.0.1", 3261, -1)),
+    (f"10.0.0.1:3260,{'9' * 5000}", ("10.0.0.1", 3260, -1)),
     ("[fe80::1", None),
     # Better than the original, which splits a bracketed address at its first colon.
     ("[::ffff:10.0.0.1]:3260", ("::ffff:10.0.0.1", 3260, -1)),
@@ -40,7 +46,7 @@ PORTALS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), PORTALS, ids=[t for t, _ in PORTALS])
+@pytest.mark.parametrize(("text", "expected"), PORTALS, ids=[t[:40] for t, _ in PORTALS])
 def test_portal_argument(text, expected):
     """CLI-056: every row of the original's portal reading."""
     assert parse_portal_argument(text) == expected

@@ -127,7 +127,7 @@ def test_a_thousand_targets(machine: Machine) -> None:
 
 
 def test_a_dead_portal_never_delays_another(machine: Machine) -> None:
-    """users.md 36, design.md 6: refused with retries, silent, and the good one answers first."""
+    """Refused with retries, silent, and the good one answers first."""
     with (
         machine.iscsid() as daemon,
         scripted() as target,

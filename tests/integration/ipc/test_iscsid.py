@@ -145,7 +145,7 @@ def test_a_daemon_that_was_killed_does_not_keep_its_successor_out(machine: Machi
 
 
 def test_without_a_kernel_the_start_fails_with_one_clear_line(machine: Machine) -> None:
-    """users.md 31. Where the kernel has iSCSI the daemon would start: nothing to see."""
+    """Where the kernel has iSCSI the daemon would start: nothing to see."""
     del machine.variables["PYISCSI_NO_KERNEL"]
     if has_netlink_iscsi():
         pytest.skip("this kernel has NETLINK_ISCSI")
@@ -239,7 +239,7 @@ def test_debug_levels(machine: Machine, option: str, shown: bool) -> None:
 
 
 def test_the_process_state(machine: Machine) -> None:
-    """D-091: name, umask, priority, open files; users.md 31."""
+    """D-091: name, umask, priority, open files."""
     with machine.iscsid() as daemon:
         pid = daemon.process.pid
         status = dict(
@@ -300,7 +300,7 @@ def test_many_concurrent_clients(machine: Machine) -> None:
 
 
 def test_a_client_of_another_release_is_told_both_versions(machine: Machine) -> None:
-    """W-28, users.md 10."""
+    """Two releases that do not fit say so instead of hanging."""
     with machine.iscsid(), speak(machine) as sock:
         sock.sendall(b'{"hello":{"protocol":2,"program":"iscsiadm","version":"3.0"}}\n')
         (line,) = lines_of(sock)

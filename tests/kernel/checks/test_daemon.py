@@ -16,23 +16,31 @@ pytestmark = pytest.mark.guest
 IQN = "iqn.2026-11.test:one"
 PORTALS = ["127.0.0.1:3260"]
 
+PF_MEMALLOC_NOIO = 0x00080000
+"""What PR_SET_IO_FLUSHER sets (include/linux/sched.h)."""
+
 
 def _status(process: int) -> dict[str, str]:
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
 
+def _flags(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[6])
+
+
 def test_process(lab: Lab) -> None:
-    """D-091: nice, OOM score, locked memory, open files, and the name other programs look for."""
+    """D-091: nice, OOM score, locked memory, IO_FLUSHER, open files, and the name."""
     assert lab.daemon.process is not None
     process = lab.daemon.process.pid
     proc = Path(f"/proc/{process}")
     machine.wait_until(lambda: os.getpriority(os.PRIO_PROCESS, process) == -10, "nice is -10")
     machine.wait_until(
-        lambda: int((proc / "oom_score_adj").read_text()) <= -17, "protected from the OOM killer"
+        lambda: int((proc / "oom_score_adj").read_text()) == -1000, "protected from the OOM killer"
     )
     assert (proc / "comm").read_text() == "iscsid\n"
     machine.wait_until(lambda: int(_status(process)["VmLck"].split()[0]) > 0, "memory is locked")
+    machine.wait_until(lambda: _flags(process) & PF_MEMALLOC_NOIO, "it is an IO_FLUSHER")
     limits = (proc / "limits").read_text()
     line = next(line for line in limits.splitlines() if line.startswith("Max open files"))
     assert line.split()[3:5] == ["16384", "16384"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pyiscsi.env import Env
-from pyiscsi.errors import ExitCode, NotSupported, TransportError
+from pyiscsi.errors import ExitCode, TransportError
 from pyiscsi.transport import netlink, tcp, uevent
 from pyiscsi.transport.base import (
     ConnectionFailed,
@@ -128,16 +128,19 @@ async def log_in(transport: KernelTransport, sid: int) -> socket.socket:
     queue = transport.subscribe(sid)
     sock = await connected()
     await transport.bind_conn(sid, 0, sock, leading=True)
-    await transport.set_param(sid, 0, Param.TARGET_NAME, TARGET)
-    await transport.set_param(sid, 0, Param.INITIATOR_NAME, "iqn.2026-11.test:me")
-    await transport.set_param(sid, 0, Param.PERSISTENT_ADDRESS, PORTAL[0])
-    await transport.set_param(sid, 0, Param.PERSISTENT_PORT, "3260")
+    before_login = [
+        (Param.TARGET_NAME, TARGET),
+        (Param.INITIATOR_NAME, "iqn.2026-11.test:me"),
+        (Param.PERSISTENT_ADDRESS, PORTAL[0]),
+        (Param.PERSISTENT_PORT, "3260"),
+    ]
+    assert await transport.set_params(sid, 0, before_login) == []
     answer = await exchange(transport, queue, sid, KEYS.encode())
     assert b"TargetPortalGroupTag=1\0" in answer.data
     if not answer.header[1] & 0x80:
         answer = await exchange(transport, queue, sid, b"", stat_sn(answer) + 1)
     assert answer.header[1] == 0x87
-    for param, value in [
+    negotiated = [
         (Param.MAX_RECV_DLENGTH, "262144"),
         (Param.MAX_XMIT_DLENGTH, "8192"),
         (Param.INITIAL_R2T_EN, "1"),
@@ -145,8 +148,8 @@ async def log_in(transport: KernelTransport, sid: int) -> socket.socket:
         (Param.FIRST_BURST, "65536"),
         (Param.MAX_BURST, "262144"),
         (Param.EXP_STATSN, str(stat_sn(answer) + 1)),
-    ]:
-        await transport.set_param(sid, 0, param, value)
+    ]
+    assert await transport.set_params(sid, 0, negotiated) == []
     await transport.start_conn(sid, 0)
     return sock
 
@@ -163,7 +166,7 @@ def test_session_from_login_to_logout(target: str) -> None:
             assert (folder / "state").read_text() == "LOGGED_IN\n"
             assert (folder / "creator").read_text() == f"{os.getpid()}\n"
             assert (folder / "targetname").read_text() == f"{target}\n"
-            await transport.set_host_param(host_no, HostParam.NETDEV_NAME, "lo")
+            await transport.set_host_params(host_no, [(HostParam.NETDEV_NAME, "lo")])
             host = Path(f"/sys/class/iscsi_host/host{host_no}")
             assert (host / "netdev").read_text() == "lo\n"
             statistics = await transport.get_stats(sid, 0)
@@ -200,7 +203,7 @@ def test_refusals() -> None:
                     await operation
                 return refused.value.errno
 
-            unbound = transport.set_param(sid, 0, Param.TARGET_NAME, "x")
+            unbound = transport.set_params(sid, 0, [(Param.TARGET_NAME, "x")])
             assert await errno_of(unbound) == errno.ENOTCONN
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wrong:
                 bind = transport.bind_conn(sid, 0, wrong, leading=True)
@@ -213,15 +216,15 @@ def test_refusals() -> None:
     run(check)
 
 
-def test_unknown_param_is_not_supported(target: str) -> None:
+def test_unknown_param_is_told(target: str) -> None:
     """-ENOSYS of SET_PARAM (PING_TMO on old kernels) is told apart from other refusals."""
 
     async def check(transport: KernelTransport) -> None:
         async with new_session(transport) as (sid, _):
             with await connected() as sock:
                 await transport.bind_conn(sid, 0, sock, leading=True)
-                with pytest.raises(NotSupported):
-                    await transport.set_param(sid, 0, Param.CHAP_IN_IDX, "1")
+                params = [(Param.CHAP_IN_IDX, "1"), (Param.PING_TMO, "5")]
+                assert await transport.set_params(sid, 0, params) == [Param.CHAP_IN_IDX]
 
     run(check)
 

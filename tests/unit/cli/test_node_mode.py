@@ -440,6 +440,27 @@ def test_a_torn_record_is_reported(machine):
     assert machine.run("-m", "node").status == 0
 
 
+@pytest.mark.parametrize(
+    "operation", [("-o", "show"), ("-o", "update", "-n", "node.startup", "-v", "manual")]
+)
+def test_a_binary_record_is_reported(machine, operation):
+    """DB-029: neither shown as if it were empty nor overwritten: every byte is kept aside."""
+    garbage = bytes(range(256)) * 9
+    damage(machine, garbage)
+    answer = machine.run("-m", "node", "-T", T, "-p", "10.0.0.1", *operation)
+    assert answer.status == 6
+    assert "binary, moved to" in answer.err
+    assert [p.read_bytes() for p in machine.path.glob("db/.pyiscsi-quarantine/*")] == [garbage]
+
+
+def test_a_tag_that_could_not_be_listed_is_refused(machine):
+    """CLI-056: 4294967295, as listings have it, is the unknown tag; below -1 there is none."""
+    answer = machine.run("-m", "node", "-o", "new", "-T", "iqn.z", "-p", "10.0.0.1:3260,-2")
+    assert answer.status == 7
+    assert answer.err.endswith("Error while adding record: invalid portal group tag -2\n")
+    assert machine.run("-m", "node", "-T", "iqn.z").status == 21
+
+
 # Sessions: who is asked, and in which order of precedence
 
 

@@ -306,6 +306,17 @@ def test_sid_number(text):
     assert parsed("-r", text).sid == 7
 
 
+@pytest.mark.parametrize(
+    ("letter", "status", "message"),
+    [("P", 0, ""), ("H", 7, "out of range"), ("x", 7, "out of range"), ("p", 0, "")],
+)
+def test_numbers_of_any_length(machine, letter, status, message):
+    """Python converts no more than 4300 digits; strtol(3) takes them all."""
+    answer = machine.run(f"-{letter}", f"{'1.1.1.1:' if letter == 'p' else ''}{'9' * 5000}", "-V")
+    assert answer.status == status
+    assert message in answer.err
+
+
 def test_sid_paths(machine):
     """CLI-041: directories in sysfs name their session."""
     machine.session(12, "iqn.x:t", "10.0.0.1")

@@ -139,6 +139,8 @@ class Target:
         self.always: object = "accept"
         self.answers_logout = True
         self.logout_response = 0
+        self.text = b"TargetPortalGroupTag=1\0"
+        """Keys in the answer to a login."""
         self.logins: list[LoginRequest] = []
         self.logouts: list[LogoutRequest] = []
 
@@ -185,11 +187,12 @@ class Target:
         *,
         transit: bool = False,
         status: tuple[int, int] = (0, 0),
-        data: bytes = b"TargetPortalGroupTag=1\0",
+        data: bytes = b"",
     ) -> None:
         response = LoginResponse(
             transit=transit, csg=pdu.csg, nsg=pdu.nsg if transit else 0, isid=pdu.isid, tsih=1,
-            stat_sn=41, status_class=status[0], status_detail=status[1], data=data,
+            stat_sn=41, status_class=status[0], status_detail=status[1],
+            data=data or self.text,
         )  # fmt: skip
         transport.reply_pdu(sid, *response.encode())
 
@@ -267,8 +270,8 @@ class KernelDouble(ScriptedTransport):
         self.sysfs.add(sid, host)
         return sid, host
 
-    async def set_param(self, sid: int, cid: int, param: int, value: str) -> None:
-        await super().set_param(sid, cid, param, value)
+    async def _set_param(self, sid: int, cid: int, param: int, value: str) -> None:
+        await super()._set_param(sid, cid, param, value)
         match param:
             case Param.TARGET_NAME:
                 self.sysfs.session(sid, targetname=value)

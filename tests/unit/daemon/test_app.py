@@ -188,7 +188,7 @@ def test_nothing_is_left_behind(world: World) -> None:
 
 
 def test_the_kernel_cannot_be_opened(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """Exit 1 and one line with the likely reasons (users.md 31)."""
+    """Exit 1 and one line with the likely reasons."""
     world.open_error = TransportError("Protocol not supported", 12)
     assert world.run() == 1
     (line,) = caplog.messages
@@ -213,18 +213,21 @@ def test_a_file_in_the_way_is_not_removed(world: World, caplog: pytest.LogCaptur
 
 
 def test_a_directory_that_is_missing(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    world.env = Env(socket_path="/nonexistent/socket", sysfs_root=world.env.sysfs_root)
+    world.env = Env(socket_path="/proc/nonexistent/socket", sysfs_root=world.env.sysfs_root)
     assert world.run() == 1
     (line,) = caplog.messages
-    assert line == "Unable to create lock file /nonexistent/socket.lock: No such file or directory"
+    assert (
+        line
+        == "Unable to create lock file /proc/nonexistent/socket.lock: No such file or directory"
+    )
 
 
 def test_a_pid_file_that_cannot_be_made_ends_the_start(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.options = Options(pid_file="/nonexistent/pid", foreground=True)
+    world.options = Options(pid_file="/proc/nonexistent/pid", foreground=True)
     assert world.run() == 1
-    assert "Unable to create pid file /nonexistent/pid" in caplog.text
+    assert "Unable to create pid file /proc/nonexistent/pid" in caplog.text
     assert world.notes == []
 
 
@@ -283,7 +286,7 @@ def test_without_sessions_nothing_is_adopted(world: World) -> None:
 def test_an_adoption_that_takes_long_goes_on_while_we_serve(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """users.md 14: unreachable targets do not delay the daemon, nor its end."""
+    """Unreachable targets do not delay the daemon, nor its end."""
     monkeypatch.setattr(app, "ADOPT_WAIT_S", 0.01)
     world.sessions_exist()
 
@@ -363,7 +366,7 @@ def test_sigint_ends_a_foreground_daemon_only(world: World) -> None:
 
 
 def test_everything_needed_later_is_imported() -> None:
-    """design.md 11, D-057: recovery imports nothing."""
+    """D-057: recovery imports nothing."""
     import subprocess
     import sys
 

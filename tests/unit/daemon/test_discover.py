@@ -336,7 +336,7 @@ def test_bad_requests(args: dict[str, Any], code: int) -> None:
 
 
 def test_settings_of_the_discovery_record_reach_the_exchange() -> None:
-    from pyiscsi.daemon.explore import _request, chap_settings
+    from pyiscsi.daemon.explore import _request
 
     prefix = "discovery.sendtargets."
     record = {
@@ -357,7 +357,7 @@ def test_settings_of_the_discovery_record_reach_the_exchange() -> None:
     assert made.auth is not None
     assert (made.auth.username, made.auth.algorithms) == ("user", ("SHA256", "MD5"))
     assert "a secret" not in repr(made)
-    assert chap_settings(parse_job(request()).record) is None
+    assert _request(parse_job(request()), "iqn.a:me", "box").auth is None
 
 
 def test_a_number_that_is_none_is_refused() -> None:

@@ -221,13 +221,13 @@ def test_tpgt_of_the_record_when_the_target_tells_none() -> None:
 def test_credentials_decide_about_chap(settings: dict[str, str], offered: bool) -> None:
     """A password makes it CHAP, whatever authmethod says; mutual without own secret is judged
     by the login machine, not dropped."""
-    assert (chap_settings(node(**settings)) is not None) is offered
+    assert (chap_settings(node(**settings), "node.session.") is not None) is offered
 
 
 def test_chap_algorithms_in_the_records_order() -> None:
     """D-033: preference as configured."""
     record = node(username="me", password="secret", chap_algs="SHA3-256,SHA256,SHA1,MD5")
-    settings = chap_settings(record)
+    settings = chap_settings(record, "node.session.")
     assert settings is not None
     assert settings.algorithms == ("SHA3-256", "SHA256", "SHA1", "MD5")
     assert "secret" not in repr(settings)

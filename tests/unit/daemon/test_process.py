@@ -50,7 +50,7 @@ def in_child(work: str, root: str = "/proc") -> tuple[dict[str, Any], str]:
 
 
 def test_the_process_is_called_iscsid() -> None:
-    """D-091; pidof, killall and containers look for this name (users.md 31)."""
+    """D-091: pidof, killall and containers look for this name."""
     state, _ = in_child("set_name()")
     assert state["name"] == "iscsid"
 
@@ -110,6 +110,7 @@ def test_a_protection_that_is_not_permitted_is_a_warning(
 
 
 def test_io_flusher_says_what_the_kernel_said() -> None:
+    """D-091: set where the kernel lets us, else an error that names its reason."""
     work = """
 try:
     set_io_flusher()

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from pyiscsi.daemon.registry import Registry
+from pyiscsi.daemon.session import Session
 from pyiscsi.errors import ExitCode, PyIscsiError, SessionExists, SessionNotFound, TransportError
 from pyiscsi.transport.base import SessionUnbound, Statistics
+from pyiscsi.transport.scripted import ScriptedKernel, ScriptedTransport
 from tests.unit.daemon.actor_parts import INITIATOR, House, node, run, until
 
 
@@ -132,6 +134,11 @@ def test_a_changed_initiator_name_counts_for_the_next_login(tmp_path: Path) -> N
     assert house.kernel.params[2, 0][34] == "iqn.2026-11.test:new"
 
 
+async def _no_answer(host: str, port: int, timeout_s: float) -> list[tuple[str, int]]:
+    await asyncio.sleep(timeout_s)
+    raise TransportError("no answer from the resolver")
+
+
 def test_dead_portals_hold_nobody_up(tmp_path: Path) -> None:
     """D-040: a refused, a silent and an unresolvable portal beside one that works."""
     house = House(tmp_path)
@@ -145,10 +152,16 @@ def test_dead_portals_hold_nobody_up(tmp_path: Path) -> None:
         house.target.script.append("silent")
         silent = asyncio.create_task(refused(registry, address="192.0.2.67"))
         await until(lambda: house.target.logins)
+        resolve = house.network.resolve
+        house.network.resolve = _no_answer  # type: ignore[method-assign,assignment]
+        unresolvable = asyncio.create_task(refused(registry, address="dead.example"))
+        await asyncio.sleep(0.05)
+        house.network.resolve = resolve  # type: ignore[method-assign]
         start = asyncio.get_running_loop().time()
         await registry.login(node())
         assert asyncio.get_running_loop().time() - start < 0.1
-        for task in (dead, silent):
+        assert not any(task.done() for task in (dead, silent, unresolvable))
+        for task in (dead, silent, unresolvable):
             task.cancel()
         await registry.close()
 
@@ -188,6 +201,35 @@ def test_close_leaves_sessions_and_undoes_logins(tmp_path: Path) -> None:
     assert "unbind_session" not in house.kernel.operations()
 
 
+def test_no_login_begins_after_close(tmp_path: Path) -> None:
+    """D-076: one that was just being admitted, or comes now, makes nothing in the kernel."""
+    house = House(tmp_path)
+
+    async def test() -> None:
+        driver_loaded = asyncio.Event()
+
+        class SlowKernel(ScriptedKernel):
+            async def transport(self, name: str) -> ScriptedTransport:
+                await driver_loaded.wait()
+                return await super().transport(name)
+
+        registry = Registry(
+            SlowKernel(house.kernel), house.env, house.settings, network=house.network
+        )
+        admitting = asyncio.create_task(refused(registry))
+        await asyncio.sleep(1)
+        await registry.close()
+        driver_loaded.set()
+        assert await admitting == ExitCode.LOGIN
+        assert await refused(registry) == ExitCode.LOGIN
+        house.kernel.put(7)
+        with pytest.raises(SessionNotFound):
+            await registry.logout(7)
+
+    run(test())
+    assert house.kernel.calls == []
+
+
 def test_close_waits_for_a_logout(tmp_path: Path) -> None:
     house = House(tmp_path)
 
@@ -210,3 +252,26 @@ def test_close_waits_for_a_logout(tmp_path: Path) -> None:
 
     run(test())
     assert house.kernel.is_empty()
+
+
+@pytest.mark.parametrize("setting", [True, False])
+def test_safe_logout_is_the_daemons_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: bool
+) -> None:
+    """D-063: iscsid.safe_logout reaches the session, with the mount table to look into."""
+    house = House(tmp_path)
+    house.settings.safe_logout = setting
+    asked: list[tuple[bool, str]] = []
+
+    async def log_out(_session: Session, *, safely: bool, proc_root: str) -> None:
+        asked.append((safely, proc_root))
+
+    async def test() -> None:
+        registry = house.registry()
+        await registry.login(node())
+        monkeypatch.setattr(Session, "log_out", log_out)
+        await registry.logout(1)
+        await registry.close()
+
+    run(test())
+    assert asked == [(setting, house.env.proc_root)]

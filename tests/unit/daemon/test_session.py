@@ -12,7 +12,7 @@ from pyiscsi.daemon.session import Session
 from pyiscsi.errors import ExitCode, PyIscsiError, TransportError
 from pyiscsi.transport.base import StopFlag
 from pyiscsi.transport.uevent import Refused
-from tests.unit.daemon.actor_parts import Network, Stage, Target, node, run, until
+from tests.unit.daemon.actor_parts import TARGET, Network, Stage, Target, node, run, until
 
 OPERATIONS = (
     "create_session", "create_conn", "bind_conn", "set_param", "send_pdu", "start_conn",
@@ -402,9 +402,8 @@ def test_log_lines_of_a_login(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     caplog.set_level(1)
     stage = Stage(tmp_path, record, target=Target((2, 1)))
     assert run(_failing_login(stage)).exit_code == ExitCode.LOGIN_AUTH_FAILED
-    assert (
-        "conn 0 login rejected: initiator failed authorization with target (02/01)" in caplog.text
-    )
+    words = "initiator failed authorization with target (02/01)"
+    assert f"conn 0 login rejected: {words}, {TARGET}" in caplog.messages
     stage = Stage(tmp_path / "again")
 
     async def test() -> None:

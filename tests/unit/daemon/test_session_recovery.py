@@ -73,6 +73,51 @@ def test_recovery(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "connection1:0 is operational after recovery (1 attempts)" in caplog.messages
 
 
+def test_the_target_asks_for_more_time(tmp_path: Path) -> None:
+    """D-050: the negotiated DefaultTime2Wait is waited (RFC 7143 §13.15), not only the record's."""
+    stage = Stage(tmp_path, node(DefaultTime2Wait="2"))
+    stage.target.text += b"DefaultTime2Wait=9\0"
+
+    async def scene(actor: Session) -> None:
+        start = _now()
+        stage.kernel.lose(1)
+        await recovered(stage, actor)
+        assert _now() - start == pytest.approx(9, abs=0.5)
+
+    play(stage, scene)
+
+
+@pytest.mark.parametrize("error", [TransportError("Name or service not known"), None])
+def test_recovery_without_the_resolver(
+    tmp_path: Path, error: TransportError | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The resolver may need the disk that is gone: its last answer is used, refused or hanging."""
+    stage = Stage(tmp_path, node(**{"conn[0]__address": "portal.example"}))
+
+    async def resolve(host: str, port: int, timeout_s: float) -> list[tuple[str, int]]:
+        asked.append(host)
+        if error is None:
+            await asyncio.sleep(timeout_s)
+        raise error or TransportError("no answer from the resolver")
+
+    asked: list[str] = []
+
+    async def scene(actor: Session) -> None:
+        stage.network.resolve = resolve  # type: ignore[method-assign,assignment]
+        stage.network.outcomes = [TransportError("Connection refused")] * 5
+        stage.kernel.lose(1)
+        await recovered(stage, actor)
+        assert {host for _, host, _ in stage.network.connected} == {"portal.example"}
+        assert asked == ["portal.example"]
+        await asyncio.sleep(60)
+        stage.kernel.lose(1)
+        await recovered(stage, actor, 3)
+        assert len(asked) == 2
+
+    play(stage, scene)
+    assert "portal.example: " in caplog.text
+
+
 def test_devices_are_left_alone_where_scanning_is_manual(tmp_path: Path) -> None:
     """D-055: running again in any case, sizes re-read with scan=auto only."""
     stage = Stage(tmp_path, node(scan="manual"))
@@ -327,6 +372,30 @@ def test_target_reports_changed_units(tmp_path: Path, scan: str, expected: str) 
         stage.kernel.tell(1, AsyncEvent.SCSI_EVENT, data=data)
         await asyncio.sleep(1)
         assert stage.sysfs.scans(0) == expected
+
+    play(stage, scene)
+
+
+def test_a_flood_of_changed_units_is_two_scans(tmp_path: Path) -> None:
+    """A target cannot make us collect work: one scan runs, one more is due."""
+    stage = Stage(tmp_path)
+    sense = b"\x72\x06\x3f\x0e" + bytes(4)
+    data = len(sense).to_bytes(2, "big") + sense
+    scans: list[int] = []
+
+    async def scan(sid: int, host_no: int, queue_depth: int) -> None:
+        scans.append(sid)
+        await asyncio.sleep(5)
+
+    async def scene(actor: Session) -> None:
+        actor._scanner.scan = scan  # type: ignore[method-assign]
+        for _ in range(100):
+            stage.kernel.tell(1, AsyncEvent.SCSI_EVENT, data=data)
+        await asyncio.sleep(30)
+        assert scans == [1, 1]
+        stage.kernel.tell(1, AsyncEvent.SCSI_EVENT, data=data)
+        await asyncio.sleep(30)
+        assert scans == [1, 1, 1]
 
     play(stage, scene)
 

@@ -99,7 +99,7 @@ def test_progress_is_handed_over(env: Env) -> None:
 
 
 def test_nobody_listens(env: Env) -> None:
-    """The missing socket file reads as the refused connection it stands for (cli.md texts)."""
+    """The missing socket file reads as the refused connection it stands for."""
     with pytest.raises(IpcError) as caught:
         Client.connect(env)
     assert caught.value.exit_code == ExitCode.DAEMON_NOT_CONNECTED

@@ -200,3 +200,12 @@ def test_any_bytes_are_handled_or_refused(header, data):
         machine.handle_pdu(header, data)
     except RemoteProtocolError:
         return
+
+
+def test_very_many_addresses_of_one_target() -> None:
+    """As many as the limit lets through, some of them twice: found in linear time."""
+    text = "TargetName=iqn.2026-11.a:b\0" + "".join(
+        f"TargetAddress=10.{n >> 16}.{n >> 8 & 255}.{n & 255},1\0" for n in [*range(100_000), 7]
+    )
+    [target] = parse_sendtargets(text.encode()).targets
+    assert len(target.portals) == 100_000

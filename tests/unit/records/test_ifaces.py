@@ -176,7 +176,7 @@ def test_one_node_that_cannot_be_updated(env, store, put):
     path = put("nodes/iqn.a/10.0.0.1,3260,1/eth", "# BEGIN RECORD\n")
     lines = store.propagate(nodes, iface("eth"), [("iface.mtu", "9")])
     assert len(lines) == 1
-    assert lines[0].startswith(f"Record {path} is empty or cut off")
+    assert lines[0].startswith(f"Record {path} is empty, cut off or binary")
     assert nodes.read(NodeKey("iqn.b", "10.0.0.1", 3260, 1, "eth"))["iface.mtu"] == "9"
 
 
@@ -216,7 +216,7 @@ def test_torn_iface(store, put):
     put("ifaces/a", "")
     store.write(iface("b"))
     assert discovery_names(store) == ["b"]
-    assert "is empty or cut off, moved to" in store.problems[0]
+    assert "is empty, cut off or binary, moved to" in store.problems[0]
     assert store.exit_code == 6
 
 
@@ -248,3 +248,11 @@ def test_ensure_dir(store, root):
     finally:
         os.umask(old)
     assert (root / "ifaces").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", [".hidden", "a~", "iface.example"])
+def test_an_iface_that_would_never_be_listed_is_refused(store, root, name):
+    """DB-075: nothing may be made that no listing shows."""
+    with pytest.raises(InvalidArgument, match="not read as ifaces"):
+        store.write(iface(name))
+    assert not (root / "ifaces" / name).exists()

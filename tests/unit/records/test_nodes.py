@@ -42,6 +42,15 @@ def test_a_new_record_is_a_file_and_a_link(env, root, tree, umask):
     assert mode(f"{env.lock_dir}/lock") == 0o600
 
 
+@pytest.mark.parametrize("target", [".hidden", "..a", "tilde~"])
+def test_a_target_with_an_editors_name_is_listed(nodes, root, put, target):
+    """DB-004: what can be made can be seen; a file of such a name is still an editor's."""
+    nodes.add(node(target=target))
+    put("nodes/.swp", "x")
+    assert [key.target for key in listed(nodes)] == [target]
+    assert nodes.problems == []
+
+
 def test_ipv6_has_no_brackets(nodes, tree):
     """DB-002"""
     nodes.add(node(address="fe80::1"))
@@ -383,6 +392,8 @@ TORN = [
     b"\0" * 512,
     b"# BEGIN RECORD 2.1.8\nnode.name = iqn.a\n",
     node().render()[:-15],
+    bytes(range(256)) * 12,
+    node().render()[:200] + b"\0" * 300 + node().render()[500:],
 ]
 
 
@@ -394,7 +405,7 @@ def test_a_torn_record_is_set_aside(env, nodes, put, root, content, name):
     path = put(name, content)
     assert [record.node_key().target for record in nodes.records()] == ["iqn.a"]
     place = root / ".pyiscsi-quarantine" / (name.replace("/", "%") + ".1")
-    assert nodes.problems == [f"Record {path} is empty or cut off, moved to {place}"]
+    assert nodes.problems == [f"Record {path} is empty, cut off or binary, moved to {place}"]
     assert nodes.exit_code == 6
     assert place.read_bytes() == content
     assert not path.exists()
@@ -437,7 +448,7 @@ def test_a_torn_record_that_cannot_be_moved(nodes, put, monkeypatch):
     monkeypatch.setattr(os, "rename", lambda *args: (_ for _ in ()).throw(error))
     assert [key.target for key in listed(nodes)] == ["iqn.b"]
     assert nodes.problems == [
-        f"Record {path} is empty or cut off and cannot be moved away "
+        f"Record {path} is empty, cut off or binary and cannot be moved away "
         f"(Could not open {path}: Read-only file system)"
     ]
 
@@ -463,10 +474,8 @@ def test_a_bad_word_does_not_hide_records(nodes, put):
     assert nodes.exit_code == 1
 
 
-@pytest.mark.parametrize(
-    "content", [bytes(range(256)) * 12, b"x" * 3000 + b"\n", b"\xff\xfe\n" * 9]
-)
-def test_binary_records(nodes, put, content):
+@pytest.mark.parametrize("content", [b"x" * 3000 + b"\n", b"\xff\xfe\n" * 9])
+def test_lines_that_say_nothing(nodes, put, content):
     """DB-025, DB-029: read as far as they can be, each bad line named once."""
     path = put(RECORD, b"node.session.cmds_max = 7\n" + content)
     record = nodes.read(NodeKey("iqn.a", "10.0.0.1", 3260, 1))

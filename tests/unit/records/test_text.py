@@ -166,6 +166,7 @@ def test_every_truncation_of_a_record_is_torn(size):
         (b"", True),
         (b"\n \n", True),
         (b"\0" * 4096, True),
+        (WHOLE[:25] + b"\0" + WHOLE[26:], True),
         (WHOLE, False),
         (WHOLE[:-1], False),
         (b"node.name = a\n", False),

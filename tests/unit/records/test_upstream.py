@@ -218,7 +218,6 @@ LONG_LINES = [
     b"#" * 2047,
     b"#" * 3000,
     b"x" * 2047 + b"node.leading_login = Yes",
-    b"a\0b = c",
     b"node.session.initial_login_retry_max = 5",
 ]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pyiscsi.errors import ExitCode, LocalProtocolError, NotSupported, TransportError
+from pyiscsi.errors import ExitCode, LocalProtocolError, TransportError
 from pyiscsi.transport import uevent
 from pyiscsi.transport.base import (
     ConnectionFailed,
@@ -85,8 +85,8 @@ def test_simple_operations(tmp_path: Path) -> None:
 
 def test_params_are_text_with_nul(tmp_path: Path) -> None:
     async def check(_kernel: Kernel, transport: KernelTransport, peer: Peer) -> None:
-        await transport.set_param(3, 0, Param.TARGET_NAME, "iqn.é\udcff")
-        await transport.set_host_param(7, HostParam.NETDEV_NAME, "")
+        await transport.set_params(3, 0, [(Param.TARGET_NAME, "iqn.é\udcff")])
+        await transport.set_host_params(7, [(HostParam.NETDEV_NAME, "")])
         (_, first), (_, second) = peer.requests
         assert first[56:] == "iqn.é".encode() + b"\xff\0"
         param = {"sid": 3, "cid": 0, "param": 15, "length": 8 + 1}
@@ -94,7 +94,7 @@ def test_params_are_text_with_nul(tmp_path: Path) -> None:
         assert second[56:] == b"\0"
         assert peer.sent(UEvent.SET_HOST_PARAM) == [{"host_no": 7, "param": 2, "length": 1}]
         with pytest.raises(LocalProtocolError):
-            await transport.set_param(3, 0, Param.PASSWORD, "sec\0ret")
+            await transport.set_params(3, 0, [(Param.PASSWORD, "sec\0ret")])
         assert len(peer.requests) == 2
 
     run(tmp_path, check)
@@ -161,18 +161,68 @@ def test_refusal_names_errno_and_request(tmp_path: Path) -> None:
     run(tmp_path, check)
 
 
-def test_unknown_params_are_not_supported(tmp_path: Path) -> None:
+def test_params_the_kernel_does_not_take(tmp_path: Path) -> None:
+    """Unknown ones are told, a refusal is raised; neither keeps the others from being set."""
+
+    def judge(peer: Peer, kind: int, body: bytes) -> None:
+        numbers = {Param.PING_TMO: errno.ENOSYS, Param.PASSWORD: errno.EINVAL}
+        number = numbers.get(uevent.request_fields(uevent.parse(body))["param"])
+        peer.refuse(kind, body, number) if number else peer.succeed(kind, body)
+
     async def check(_kernel: Kernel, transport: KernelTransport, peer: Peer) -> None:
-        peer.on[UEvent.SET_PARAM] = refusing(errno.ENOSYS)
+        peer.on[UEvent.SET_PARAM] = judge
         peer.on[UEvent.SET_HOST_PARAM] = refusing(errno.ENOSYS)
-        with pytest.raises(NotSupported, match="PING_TMO of session 3"):
-            await transport.set_param(3, 0, Param.PING_TMO, "5")
-        with pytest.raises(NotSupported, match="NETDEV_NAME of host 7"):
-            await transport.set_host_param(7, HostParam.NETDEV_NAME, "eth0")
-        peer.on[UEvent.SET_PARAM] = refusing(errno.EINVAL)
-        refused = await refusal(transport.set_param(3, 0, Param.PASSWORD, "topsecret"))
-        assert refused.errno == errno.EINVAL
+        params = [(Param.TARGET_NAME, "x"), (Param.PING_TMO, "5"), (Param.RECV_TMO, "5")]
+        assert await transport.set_params(3, 0, params) == [Param.PING_TMO]
+        host_params = [(HostParam.NETDEV_NAME, "eth0")]
+        assert await transport.set_host_params(7, host_params) == [HostParam.NETDEV_NAME]
+        assert await transport.set_params(3, 0, []) == []
+        params.insert(0, (Param.PASSWORD, "topsecret"))
+        refused = await refusal(transport.set_params(3, 0, params))
+        assert str(refused).startswith("kernel refused parameter PASSWORD of session 3: ")
         assert "topsecret" not in repr(refused)
+        set_now = [fields["param"] for fields in peer.sent(UEvent.SET_PARAM)[3:]]
+        assert set_now == [param for param, _ in params]
+
+    run(tmp_path, check)
+
+
+def test_params_are_one_turn(tmp_path: Path) -> None:
+    """Events between the replies reach their session; another request waits for the whole list."""
+
+    async def check(_kernel: Kernel, transport: KernelTransport, peer: Peer) -> None:
+        queue = transport.subscribe(3)
+        peer.sock.go_on.clear()
+        several = [(Param.PING_TMO, "5"), (Param.RECV_TMO, "5")]
+        params = asyncio.ensure_future(transport.set_params(3, 0, several))
+        await asyncio.to_thread(peer.sock.stalled.wait, 30)
+        behind = asyncio.ensure_future(transport.start_conn(4, 0))
+        peer.event(105, struct.pack("=II", 3, 0))
+        assert await queue.get() == SessionUnbound(3)
+        peer.sock.go_on.set()
+        assert await params == []
+        await behind
+        sent = [UEvent.SET_PARAM, UEvent.SET_PARAM, UEvent.START_CONN]
+        assert [kind for kind, _ in peer.requests] == sent
+
+    run(tmp_path, check)
+
+
+def test_one_lost_reply_fails_the_list(tmp_path: Path) -> None:
+    """D-024: what has become of that parameter is not known."""
+
+    def answer(peer: Peer, kind: int, body: bytes) -> None:
+        if uevent.request_fields(uevent.parse(body))["param"] == Param.PING_TMO:
+            peer.sock.overruns = 1
+            peer.event(105, struct.pack("=II", 3, 0))
+        else:
+            peer.succeed(kind, body)
+
+    async def check(_kernel: Kernel, transport: KernelTransport, peer: Peer) -> None:
+        peer.on[UEvent.SET_PARAM] = answer
+        with pytest.raises(TransportError, match="answer to parameter PING_TMO of session 3 was"):
+            await transport.set_params(3, 0, [(Param.RECV_TMO, "5"), (Param.PING_TMO, "5")])
+        await transport.start_conn(3, 0)
 
     run(tmp_path, check)
 

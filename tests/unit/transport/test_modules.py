@@ -54,7 +54,7 @@ def test_impossible_names_start_nothing(tmp_path: Path, name: str) -> None:
     ("command", "reason"),
     [
         (("sh", "-c", "echo FATAL: not found >&2; exit 1"), "FATAL: not found"),
-        (("/nonexistent/modprobe",), "No such file or directory"),
+        (("/proc/nonexistent/modprobe",), "No such file or directory"),
     ],
 )
 def test_failure_is_logged(

@@ -153,7 +153,7 @@ def test_send_failure_is_a_transport_error() -> None:
         theirs.close()
         channel = Channel(ours)
         with pytest.raises(TransportError, match="can not send to the kernel: Broken pipe"):
-            await channel.send(18, b"")
+            await channel.send(18, [b""])
         channel.close()
 
     asyncio.run(main())

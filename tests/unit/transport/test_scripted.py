@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from pyiscsi.errors import ExitCode, NotSupported, TransportError
+from pyiscsi.errors import ExitCode, TransportError
 from pyiscsi.transport.base import (
     ConnectionFailed,
     EventsLost,
@@ -49,8 +49,8 @@ def test_one_session() -> None:
             assert created == (1, 0)
             await transport.create_conn(1, 0)
             await transport.bind_conn(1, 0, sock, leading=True)
-            await transport.set_param(1, 0, 15, "target")
-            await transport.set_host_param(0, 2, "lo")
+            await transport.set_params(1, 0, [(15, "target")])
+            await transport.set_host_params(0, [(2, "lo")])
             await transport.send_pdu(1, 0, b"login", b"")
             await transport.start_conn(1, 0)
             queue = transport.subscribe(1)
@@ -91,7 +91,7 @@ def test_kernel_rules() -> None:
             transport.emit(ConnectionFailed(1, 0, 1011))
             for operation in (
                 transport.bind_conn(1, 0, sock, leading=True),
-                transport.set_param(1, 0, 15, "x"),
+                transport.set_params(1, 0, [(15, "x")]),
                 transport.start_conn(1, 0),
                 transport.send_pdu(1, 0, b"", b""),
             ):
@@ -107,14 +107,12 @@ def test_rules_of_a_test() -> None:
     async def main() -> None:
         transport = ScriptedTransport()
         gate = asyncio.Event()
-        transport.when("set_param", match={"param": 30}, error=NotSupported())
+        transport.when("set_param", match={"param": 30}, error=Refused("x", errno.ENOSYS))
         transport.when("start_conn", gate=gate, events=(ConnectionFailed(1, 0, 1020),))
         with socket.socket() as sock:
             await bound(transport, sock)
-            await transport.set_param(1, 0, 31, "5")
-            with pytest.raises(NotSupported):
-                await transport.set_param(1, 0, 30, "5")
-            await transport.set_param(1, 0, 30, "5")
+            assert await transport.set_params(1, 0, [(31, "5"), (30, "5")]) == [30]
+            assert await transport.set_params(1, 0, [(30, "5")]) == []
             start = asyncio.ensure_future(transport.start_conn(1, 0))
             queue = transport.subscribe(1)
             await asyncio.sleep(0)
