@@ -77,43 +77,39 @@ class Registry:
         Cancelling the caller does not cancel the login.
         """
         key = record.node_key()
-        if not multiple:
-            self._refuse_known(key)
+        earlier = [session.key for session in self._sessions] + self._admitting
+        if not multiple and any(_is_same(key, other) for other in earlier):
+            raise SessionExists
         self._admitting.append(key)
         try:
             if not multiple:
-                await self._refuse_existing(key, record["iface.transport_name"])
+                await self._refuse_existing(key, record["iface.transport_name"], earlier)
             session = await self._make_session(record)
         finally:
             self._admitting.remove(key)
         self._add(session)
         return await session.log_in()
 
-    def _refuse_known(self, key: NodeKey) -> None:
-        """Compare with our own sessions and with logins that are just being admitted."""
-        known = [session.key for session in self._sessions] + self._admitting
-        if any(_is_same(key, other) for other in known):
-            raise SessionExists
-
-    async def _refuse_existing(self, key: NodeKey, transport_name: str) -> None:
-        """Compare with sessions that are not ours, or ours to a portal that may be the same.
+    async def _refuse_existing(
+        self, key: NodeKey, transport_name: str, earlier: Sequence[NodeKey]
+    ) -> None:
+        """Compare with sessions that are not ours, and with ours whose portal may be the same.
 
         In a thread, because names are resolved. Mostly there is nothing to compare with, and the
         login goes on at once: so logins get their sessions in the order they were asked for.
         """
         tree = self._around.tree
-        ours = {session.sid: session.key for session in self._sessions}
-        doubtful = [
-            sid
-            for sid in sysfs_sessions.session_ids(tree)
-            if sid not in ours or _may_be_same(key, ours[sid])
-        ]
-        if not doubtful:
+        ours = {session.sid for session in self._sessions}
+        foreign = [sid for sid in sysfs_sessions.session_ids(tree) if sid not in ours]
+        spellings = [other.address for other in earlier if _may_be_same(key, other)]
+        if not foreign and not spellings:
             return
 
         def exists() -> bool:
-            found = (sysfs_sessions.Session(tree, sid) for sid in doubtful)
-            return any(sysfs_sessions.uses(one, key, transport_name) for one in found)
+            found = (sysfs_sessions.Session(tree, sid) for sid in foreign)
+            return any(
+                sysfs_sessions.is_same_address(spelling, key.address) for spelling in spellings
+            ) or any(sysfs_sessions.uses(one, key, transport_name) for one in found)
 
         try:
             if await in_thread(exists, SYSFS_TIMEOUT_S):

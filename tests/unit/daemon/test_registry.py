@@ -76,6 +76,26 @@ def test_the_same_login_twice_at_once(tmp_path: Path) -> None:
     run(test())
 
 
+def test_one_portal_under_two_spellings_at_once(tmp_path: Path) -> None:
+    """D-041: names are resolved for the comparison, also with a login that has only begun."""
+    house = House(tmp_path)
+
+    async def test() -> None:
+        registry = house.registry()
+        results = await asyncio.gather(
+            registry.login(node(address="::1")),
+            registry.login(node(address="0:0:0:0:0:0:0:1")),
+            registry.login(node(address="192.0.2.7")),
+            return_exceptions=True,
+        )
+        assert isinstance(results[1], SessionExists)
+        assert not isinstance(results[0], BaseException)
+        assert not isinstance(results[2], BaseException)
+        await registry.close()
+
+    run(test())
+
+
 def test_several_sessions_when_asked_for(tmp_path: Path) -> None:
     """D-041: `multiple` makes exactly as many as are asked for."""
     house = House(tmp_path)

@@ -164,9 +164,9 @@ def test_without_permission(env, tmp_path, run_child, open_to_all):
     open_to_all(tmp_path)
     script = """
         import os
-        os.setresuid(65534, 65534, 65534)
         from pyiscsi.errors import RecordError
         from pyiscsi.records.lock import DatabaseLock
+        os.setresuid(65534, 65534, 65534)
         try:
             with DatabaseLock(env):
                 pass

@@ -1,0 +1,117 @@
+"""Open-iscsi's socket answered by the native socket's request table."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pyiscsi.daemon import compat
+from pyiscsi.daemon.requests import Requests
+from pyiscsi.daemon.settings import Settings
+from pyiscsi.env import Env
+from pyiscsi.errors import PyIscsiError, SessionNotFound
+from pyiscsi.ipc.messages import Message
+from pyiscsi.records.record import Record
+from pyiscsi.transport.base import Statistics
+
+
+class Sessions:
+    def __init__(self) -> None:
+        self.logins: list[tuple[str, bool]] = []
+        self.logouts: list[int] = []
+
+    async def login(self, record: Record, *, multiple: bool = False) -> tuple[int, int]:
+        self.logins.append((record["node.name"], multiple))
+        return 1, 2
+
+    async def logout(self, sid: int) -> None:
+        self.logouts.append(sid)
+
+    async def stats(self, sid: int) -> Statistics:
+        return Statistics({"txdata_octets": sid}, {"eh_abort_cnt": 1})
+
+    def states(self, sids: Sequence[int] | None) -> dict[int, tuple[str, str]]:
+        return {1: ("LOGGED IN", "NO CHANGE")} if sids == [1] else {}
+
+
+async def no_discovery(args: Message) -> Message:
+    raise AssertionError("open-iscsi's clients discover by themselves")
+
+
+def test_requests(tmp_path: Path) -> None:
+    """D-010, D-011, D-012: every question reaches the same code as over the native socket."""
+    name = tmp_path / "initiatorname.iscsi"
+    name.write_text("InitiatorName=iqn.2026-11.test:me\nInitiatorAlias=alias\n")
+    settings = Settings(str(tmp_path / "iscsid.conf"), str(name))
+    settings.reload()
+    sessions = Sessions()
+    stopped = []
+
+    async def stop() -> None:
+        stopped.append(True)
+
+    async def main() -> None:
+        handlers = compat.CompatRequests(Requests(sessions, settings, no_discovery, stop))
+        await handlers.login({"node.name": "iqn.2026-11.test:one"}, multiple=True)
+        await handlers.logout(5)
+        found = await handlers.stats(9)
+        assert (found.counters, found.custom) == ({"txdata_octets": 9}, {"eh_abort_cnt": 1})
+        assert await handlers.states(1) == ("LOGGED IN", "NO CHANGE")
+        with pytest.raises(SessionNotFound):
+            await handlers.states(2)
+        assert await handlers.config_file() == str(tmp_path / "iscsid.conf")
+        assert await handlers.initiator_name() == "iqn.2026-11.test:me"
+        assert await handlers.initiator_alias() == "alias"
+        await handlers.stop()
+
+    asyncio.run(main())
+    assert sessions.logins == [("iqn.2026-11.test:one", True)]
+    assert sessions.logouts == [5]
+    assert stopped == [True]
+
+
+def test_claim(tmp_path: Path) -> None:
+    """D-002: a socket systemd passed is used; else one is bound; a second daemon is refused."""
+    env = Env(socket_path=str(tmp_path / "native"))
+    environ = {"PYISCSI_COMPAT_SOCKET": f"pyiscsi-test-{os.getpid()}"}
+    assert compat.claim(env, {}, []) is None
+    own = compat.claim(env, environ, [])
+    assert own is not None
+    with own:
+        assert compat.claim(env, environ, [("", own)]) is own
+        with pytest.raises(PyIscsiError, match="Can not bind IPC socket @pyiscsi-test-"):
+            compat.claim(env, environ, [])
+
+
+@pytest.mark.parametrize(
+    ("by_uid", "uid", "name", "allowed"),
+    [
+        (True, 0, None, True),
+        (False, 0, None, True),
+        (True, 1000, None, False),
+        (False, 1000, "root", True),
+        (False, 1000, "joe", False),
+        (False, 1000, "", False),
+    ],
+)
+def test_peers(
+    monkeypatch: pytest.MonkeyPatch, by_uid: bool, uid: int, name: str | None, allowed: bool
+) -> None:
+    """D-003: the name is looked up only for users who need one; without it nobody is root."""
+    asked = []
+
+    def getpwuid(number: int) -> SimpleNamespace:
+        asked.append(number)
+        if not name:
+            raise KeyError(number)
+        return SimpleNamespace(pw_name=name)
+
+    monkeypatch.setattr("pwd.getpwuid", getpwuid)
+    settings = Settings("", "", ipc_auth_uid=by_uid)
+    assert asyncio.run(compat.Peers(settings)(uid)) is allowed
+    assert asked == ([] if name is None else [uid])
