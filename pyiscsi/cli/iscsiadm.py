@@ -24,6 +24,7 @@ from pyiscsi.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 _MODES = {
     "node": "pyiscsi.cli.modes.node",
@@ -79,7 +80,13 @@ def _dispatch(options: Options, env: Env, out: Output) -> int:
     from pyiscsi.ops.context import Context
 
     mode = __import__(_MODES[options.mode or ""], fromlist=("run",))
-    with Context(env) as context:
+
+    def discover(config: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
+        from pyiscsi.daemon import solo
+
+        return solo.discover(env, config, args)
+
+    with Context(env, discover) as context:
         out.notices = context.notices
         status: int = mode.run(options, context, out)
     return status
@@ -100,10 +107,10 @@ def _stop_daemon(priority: int, env: Env, out: Output) -> int:
     """-k: ask iscsid to end; sessions stay. A failure is a failure, where the original says 0."""
     if priority:
         raise InvalidArgument(f"Invalid iscsid priority {priority}. Priority must be 0.")
-    from pyiscsi.ipc.client import Client
+    from pyiscsi.ipc import either
 
     try:
-        client = Client.connect(env, startup=None, timeout=_STOP_TIMEOUT_S)
+        client = either.connect(env, os.environ, timeout=_STOP_TIMEOUT_S)
         try:
             client.request("stop", timeout=_STOP_TIMEOUT_S)
         finally:

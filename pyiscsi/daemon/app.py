@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pyiscsi.daemon import logsetup, notify, process
+from pyiscsi.daemon import compat, logsetup, notify, process
 from pyiscsi.daemon.discover import Discovery
 from pyiscsi.daemon.nokernel import NoKernel
 from pyiscsi.daemon.pidfile import AlreadyRunning, LockedFile, PidFile
@@ -25,6 +25,7 @@ from pyiscsi.daemon.requests import Requests, Sessions
 from pyiscsi.daemon.settings import Settings
 from pyiscsi.env import Env
 from pyiscsi.errors import PyIscsiError
+from pyiscsi.ipc import compat_server
 from pyiscsi.ipc.server import Server
 
 WORKER_THREADS = 64
@@ -95,6 +96,8 @@ class Daemon:
     ) -> None:
         self._options = options
         self._env = env
+        self._environ = environ
+        self._compat: compat_server.Server | None = None
         self._parts = parts or real_parts(environ)
         self._passed = passed or []
         self._readiness = readiness or process.Readiness()
@@ -118,6 +121,8 @@ class Daemon:
                 await self._stop_asked.wait()
                 self._notifier.send(notify.STOPPING)
                 server.stop_listening()
+                if self._compat is not None:
+                    self._compat.stop_listening()
         except PyIscsiError as error:
             _log.error("%s", error)
             status = 1
@@ -125,6 +130,8 @@ class Daemon:
             _log.exception("iscsid failed")
             status = 1
         self._released.set()
+        if self._compat is not None:
+            await self._compat.close()
         if server is not None:
             await server.close()
             _log.info("iscsid shutting down.")
@@ -132,13 +139,17 @@ class Daemon:
 
     async def _start(self, stack: AsyncExitStack) -> Server:
         listener = self._claim(stack)
+        compat_listener = compat.claim(self._env, self._environ, self._passed)
+        if compat_listener is not None:
+            stack.callback(compat_listener.close)
         kernel = await self._open_kernel(stack)
         await self._read_settings()
         registry = self._parts.registry(kernel, self._env, self._settings)
         stack.push_async_callback(registry.close)
         discovery = Discovery(self._env, self._settings, kernel)
+        requests = Requests(registry, self._settings, discovery, self._stop)
         server = Server(
-            Requests(registry, self._settings, discovery, self._stop).table(),
+            requests.table(),
             allowed_uids=frozenset({0, self._options.uid or os.geteuid()}),
         )
         await asyncio.to_thread(warm_up)
@@ -147,6 +158,11 @@ class Daemon:
         stack.push_async_callback(self._end_tasks)
         await self._adopt(registry)
         await server.start(listener)
+        if compat_listener is not None:
+            self._compat = compat_server.Server(
+                compat.CompatRequests(requests), is_allowed=compat.Peers(self._settings)
+            )
+            await self._compat.start(compat_listener)
         self._spawn(self._notifier.watchdog())
         self._readiness.announce()
         self._notifier.send(notify.READY)

@@ -6,8 +6,11 @@ from pyiscsi.errors import DaemonError, ExitCode, IpcError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyiscsi.env import Env
-    from pyiscsi.ipc.client import Client
+    from pyiscsi.ipc.compat_client import Discover
+    from pyiscsi.ipc.either import AnyClient
     from pyiscsi.records.config import Config
     from pyiscsi.records.database import Database
     from pyiscsi.records.discovery import DiscoveryStore
@@ -35,15 +38,16 @@ class Context:
     """
 
     __slots__ = (
-        "_client", "_config", "_database", "_discovery", "_ifaces", "_nodes", "_startup_tried",
-        "_tree", "env", "notices",
+        "_client", "_config", "_database", "_discover", "_discovery", "_ifaces", "_nodes",
+        "_startup_tried", "_tree", "env", "notices",
     )  # fmt: skip
 
-    def __init__(self, env: Env) -> None:
+    def __init__(self, env: Env, discover: Discover | None = None) -> None:
         self.env = env
+        self._discover = discover
         self.notices: list[str] = []
         self._startup_tried = False
-        self._client: Client | None = None
+        self._client: AnyClient | None = None
         self._config: Config | None = None
         self._database: Database | None = None
         self._discovery: DiscoveryStore | None = None
@@ -111,19 +115,24 @@ class Context:
             return _BUILT_IN_DEFAULTS
         return str(answer.get("config_file") or self.env.config_file)
 
-    def client(self, *, start: bool = True) -> Client:
+    def client(self, *, start: bool = True) -> AnyClient:
         """The connection to iscsid, which is started once if nobody listens and `start` is set.
 
         Raises IpcError; every call tries again until a connection is made.
         """
         if self._client is None:
-            from pyiscsi.ipc.client import Client
-
             if start and not self._startup_tried:
                 self._client = self._connect_or_start()
             else:
-                self._client = Client.connect(self.env)
+                self._client = self._connect()
         return self._client
+
+    def _connect(self, startup: Callable[[], None] | None = None) -> AnyClient:
+        import os
+
+        from pyiscsi.ipc import either
+
+        return either.connect(self.env, os.environ, startup=startup, discover=self._discover)
 
     def close(self) -> None:
         """End what must not be left to chance: the connection to iscsid."""
@@ -141,14 +150,12 @@ class Context:
             self._client.close()
             self._client = None
 
-    def _connect_or_start(self) -> Client:
-        from pyiscsi.ipc.client import Client
-
+    def _connect_or_start(self) -> AnyClient:
         try:
-            return Client.connect(self.env, startup=self._start_daemon)
+            return self._connect(self._start_daemon)
         except _StartupFailed as failure:
             try:
-                return Client.connect(self.env)
+                return self._connect()
             except IpcError as error:
                 lines = "\n".join([*failure.lines, str(error)])
                 raise IpcError(lines, error.exit_code) from error

@@ -6,7 +6,7 @@ from pyiscsi.errors import DaemonError, IpcError, PyIscsiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyiscsi.ipc.client import Client
+    from pyiscsi.ipc.either import AnyClient
     from pyiscsi.ops.context import Context
 
 
@@ -15,7 +15,7 @@ class Pending:
 
     __slots__ = ("client", "request_id")
 
-    def __init__(self, client: Client, request_id: int) -> None:
+    def __init__(self, client: AnyClient, request_id: int) -> None:
         self.client = client
         self.request_id = request_id
 
