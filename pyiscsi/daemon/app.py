@@ -130,10 +130,10 @@ class Daemon:
             _log.exception("iscsid failed")
             status = 1
         self._released.set()
-        if self._compat is not None:
-            await self._compat.close()
+        # At once: a silent client of one must not hold up the answers of the other.
+        servers = [each for each in (self._compat, server) if each is not None]
+        await asyncio.gather(*(each.close() for each in servers))
         if server is not None:
-            await server.close()
             _log.info("iscsid shutting down.")
         return status
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyiscsi.daemon.requests import Requests
+from pyiscsi.daemon.requests import STATISTICS_TIMEOUT_S, Requests
 from pyiscsi.daemon.settings import Settings
 from pyiscsi.env import Env
-from pyiscsi.errors import SessionNotFound
+from pyiscsi.errors import ExitCode, PyIscsiError, SessionNotFound
 from pyiscsi.ipc import compat_socket
 from pyiscsi.ipc.messages import Message
 
@@ -73,7 +73,12 @@ class CompatRequests:
         await self._requests.logout({"sid": sid}, _no_report)
 
     async def stats(self, sid: int) -> Statistics:
-        return Statistics(**await self._requests.stats({"sid": sid}, _no_report))
+        """Raises PyIscsiError 33 when the kernel does not answer."""
+        try:
+            async with asyncio.timeout(STATISTICS_TIMEOUT_S):
+                return Statistics(**await self._requests.stats({"sid": sid}, _no_report))
+        except TimeoutError as error:
+            raise PyIscsiError("no statistics in time", ExitCode.REQUEST_TIMED_OUT) from error
 
     async def states(self, sid: int) -> tuple[str, str]:
         """Raises SessionNotFound."""

@@ -188,13 +188,16 @@ def _deadline(timeout: float | None) -> float | None:
 def _try(path: str) -> socket.socket | int:
     """A connected socket, or the errno that prevented it."""
     import socket
+    import struct
 
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # A daemon whose backlog is full would block connect() for as long as it hangs.
-    connection.settimeout(HELLO_TIMEOUT_S)
+    # A daemon whose backlog is full would block connect() for as long as it hangs, and with
+    # settimeout() connect() would fail at once in place of waiting for its turn.
+    limit = struct.pack("@ll", int(HELLO_TIMEOUT_S), 0)
     try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         connection.connect(path)
-    except TimeoutError:
+    except BlockingIOError:
         connection.close()
         return errno.ETIMEDOUT
     except OSError as error:

@@ -232,19 +232,39 @@ def _nothing(response: Response) -> Message:
 
 def _open(name: str) -> socket.socket:
     import socket
+    import struct
 
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(CONNECT_TIMEOUT_S)
     try:
+        # Not settimeout(): on a full backlog that fails at once in place of waiting for its turn.
+        limit = struct.pack("@ll", int(CONNECT_TIMEOUT_S), 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         connection.connect(compat_socket.address(name))
+        _check_owner(connection)
     except OSError as error:
         connection.close()
-        number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or 0
+        number = errno.ETIMEDOUT if isinstance(error, BlockingIOError) else error.errno or 0
         kind = NotListening if number in _NOT_LISTENING else IpcError
         raise kind(
             f"can not connect to iSCSI daemon ({number})!", ExitCode.DAEMON_NOT_CONNECTED
         ) from error
     return connection
+
+
+def _check_owner(connection: socket.socket) -> None:
+    """Raises PermissionError unless the listener is root's or our own.
+
+    An abstract name has no owner: any user may take it while no daemon has it, and would be
+    told the passwords of a login.
+    """
+    import os
+    import socket
+    import struct
+
+    ucred = struct.Struct("iII")
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, ucred.size)
+    if ucred.unpack(raw)[1] not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, "the socket of iscsid belongs to another user")
 
 
 def _write(connection: socket.socket, command: int, data: bytes) -> None:

@@ -24,6 +24,9 @@ from pyiscsi.ipc.compat_socket import BACKLOG
 from pyiscsi.ipc.structs import Command, Head
 from pyiscsi.ipc.structs_layout import LAYOUTS
 
+REFUSED_MAX = 16
+"""Clients without permission that may take their time to read so; the next are cut off at once."""
+
 _CHUNK = 1 << 16
 _UCRED = struct.Struct("iII")
 
@@ -108,6 +111,7 @@ class Server:
         self._work: set[asyncio.Task[bytes]] = set()
         self._server: asyncio.Server | None = None
         self._is_closing = False
+        self.refused = 0
 
     async def start(self, listener: socket.socket) -> None:
         # Since 3.13 asyncio would try to remove the socket's file, and it has none.
@@ -186,19 +190,33 @@ class _Connection:
 
     async def serve(self) -> None:
         if not await self._is_allowed():
-            await self._answer(structs.encode_answer(0, ExitCode.ACCESS))
+            await self._refuse()
             return
         head = await self._read_request()
         if head is None:
             return
         await self._answer(await self._server.carry_out(bytes(self._buffer), head))
 
+    async def _refuse(self) -> None:
+        """Anyone may connect; only a few are waited for, lest they take all our descriptors."""
+        response = structs.encode_answer(0, ExitCode.ACCESS)
+        if self._server.refused >= REFUSED_MAX:
+            self._writer.write(response)
+            return
+        self._server.refused += 1
+        try:
+            await self._answer(response)
+        finally:
+            self._server.refused -= 1
+
     async def _is_allowed(self) -> bool:
         sock: socket.socket = self._writer.get_extra_info("socket")
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _, uid, _ = _UCRED.unpack(raw)
-        if await self._server.is_allowed(uid):
-            return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.request_s):
+                if await self._server.is_allowed(uid):
+                    return True
         _log.error("Unauthorized user with UID=%u", uid)
         return False
 

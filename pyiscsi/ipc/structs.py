@@ -183,6 +183,8 @@ def encode_request(request: Request, layout: Layout) -> bytes:
 
 def _decode(layout: Layout, raw: bytes, kind: str, key: str) -> str:
     if kind == "string":
+        if b"\0" not in raw:
+            raise InvalidArgument(f"{key} does not end")
         return _text(raw)
     if kind == "chap_algs":
         return _decode_algorithms(raw, key)

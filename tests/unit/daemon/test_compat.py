@@ -75,6 +75,27 @@ def test_requests(tmp_path: Path) -> None:
     assert stopped == [True]
 
 
+def test_statistics_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """D-012: a kernel that does not answer is not waited for forever."""
+    monkeypatch.setattr(compat, "STATISTICS_TIMEOUT_S", 0)
+
+    class Silent(Sessions):
+        async def stats(self, sid: int) -> Statistics:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async def stop() -> None:
+        raise AssertionError
+
+    async def main() -> None:
+        requests = Requests(Silent(), Settings("", ""), no_discovery, stop)
+        with pytest.raises(PyIscsiError) as caught:
+            await compat.CompatRequests(requests).stats(1)
+        assert caught.value.exit_code == 33
+
+    asyncio.run(main())
+
+
 def test_claim(tmp_path: Path) -> None:
     """D-002: a socket systemd passed is used; else one is bound; a second daemon is refused."""
     env = Env(socket_path=str(tmp_path / "native"))

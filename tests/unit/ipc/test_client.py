@@ -293,3 +293,20 @@ def test_descriptors_are_closed_on_failure(env: Env) -> None:
         with pytest.raises(IpcError):
             Client.connect(env)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_daemon_with_a_full_backlog_is_waited_for(env: Env) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(env.socket_path)
+        listener.listen(0)
+        first.connect(env.socket_path)
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                probe.connect(env.socket_path)
+        timer = threading.Timer(0.1, lambda: listener.accept()[0].close())
+        timer.start()
+        connection = client_module._try(env.socket_path)
+        timer.join()
+        assert isinstance(connection, socket.socket)
+        connection.close()

@@ -207,6 +207,42 @@ def test_refused(start: Start) -> None:
     assert caught.value.exit_code == 13
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's identity")
+def test_foreign_daemon() -> None:
+    """A name that another user took is told nothing, least of all a password."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0{NAME}")
+        child = os.fork()
+        if child == 0:
+            # The credentials a client sees are those at listen().
+            os.setuid(65534)
+            listener.listen(1)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        with pytest.raises(IpcError, match=r"can not connect to iSCSI daemon \(1\)!"):
+            CompatClient.connect(NAME)
+        accepted = listener.accept()[0]
+        with accepted:
+            assert accepted.recv(1) == b""
+
+
+def test_full_backlog() -> None:
+    """A daemon that has its hands full is waited for."""
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(f"\0{NAME}")
+        listener.listen(0)
+        first.connect(f"\0{NAME}")
+        probe = socket.socket(socket.AF_UNIX)
+        with probe:
+            probe.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                probe.connect(f"\0{NAME}")
+        timer = threading.Timer(0.1, lambda: listener.accept()[0].close())
+        timer.start()
+        compat_client._open(NAME).close()
+        timer.join()
+
+
 def test_silent_daemon(start: Start) -> None:
     start(16104, lambda data: None)
     with pytest.raises(IpcError) as caught:

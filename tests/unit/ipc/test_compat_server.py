@@ -20,7 +20,7 @@ from pyiscsi.errors import (
     TransportError,
 )
 from pyiscsi.ipc import compat_socket, structs
-from pyiscsi.ipc.compat_server import Limits, Server
+from pyiscsi.ipc.compat_server import REFUSED_MAX, Limits, Server
 from pyiscsi.ipc.structs import Command, Request, Response
 from pyiscsi.ipc.structs_layout import LAYOUTS
 from pyiscsi.transport.base import Statistics
@@ -389,6 +389,32 @@ def test_foreign_users(caplog: pytest.LogCaptureFixture) -> None:
 
     serve(scenario, allowed=False)
     assert f"Unauthorized user with UID={os.geteuid()}" in caplog.text
+
+
+async def write_on(client: Client) -> None:
+    while True:
+        client.writer.write(b"more")
+        await client.writer.drain()
+        await asyncio.sleep(0)
+
+
+def test_many_foreign_users() -> None:
+    """D-003: those who do not go cannot hold more than a few connections open."""
+
+    async def scenario(place: Place) -> None:
+        idle = [await place.connect() for _ in range(REFUSED_MAX)]
+        for client in idle:
+            await client.reader.readexactly(structs.RESPONSE_SIZE)
+        assert place.server.refused == REFUSED_MAX
+        last = await place.connect()
+        assert Response(await last.reader.read()).error == 13
+        # At its end although we have not closed ours.
+        with pytest.raises(ConnectionError):
+            await write_on(last)
+        for client in (*idle, last):
+            client.writer.close()
+
+    serve(scenario, limits=Limits(write_s=60), allowed=False)
 
 
 def test_closing() -> None:

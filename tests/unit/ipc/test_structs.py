@@ -280,6 +280,14 @@ def test_numbers_without_a_word(offset: int, value: int) -> None:
         structs.decode_request(bytes(data))
 
 
+def test_text_without_an_end() -> None:
+    """A field's text leaves room for its NUL; the error does not tell the text."""
+    data = login(16104)
+    data[16 + 288 + 292 : 16 + 288 + 292 + 256] = b"s" * 256
+    with pytest.raises(InvalidArgument, match=r"node.session.auth.password does not end$"):
+        structs.decode_request(bytes(data))
+
+
 @given(st.binary(max_size=200))
 def test_short_requests(data: bytes) -> None:
     with pytest.raises(structs.Malformed):
