@@ -186,8 +186,11 @@ def test_without_permission(env, nodes, root, tree, tmp_path, open_to_all):
     for path in [(root / RECORD).parents[n] for n in range(3)]:
         os.chown(path, 65534, 65534)
     done = run(
-        # Imported before: the project may lie where only root can read.
-        "import pyiscsi.records.edit\nos.setresuid(65534, 65534, 65534)\n"
+        # All imported before: the project may lie where only root can read.
+        "import importlib, pkgutil, pyiscsi.records as room\n"
+        "for each in pkgutil.iter_modules(room.__path__, 'pyiscsi.records.'):\n"
+        "    importlib.import_module(each.name)\n"
+        "os.setresuid(65534, 65534, 65534)\n"
         "try:\n    store.update(KEY, [('node.startup', 'automatic')])\n"
         "except PyIscsiError as error:\n    print(error)\n    sys.exit(error.exit_code)\n",
         env,
