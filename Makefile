@@ -2,6 +2,7 @@
 # make test    every check and test there is, the kernel tests in the guest included
 # make check   what a commit needs: style, types, unit, data and repository tests (no root, no guest)
 # make bench   command times side by side with Debian's open-iscsi, in the guest
+# make fuzz    damaged input for every parser, 60 s each (SECONDS=600 for longer)
 # make fmt     format the code
 # make clean   remove everything these targets made
 
@@ -13,7 +14,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo test check check-kernel bench parity fmt compile clean
+.PHONY: help demo test check check-kernel bench parity fuzz fmt compile clean
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
 
