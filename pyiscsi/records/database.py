@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyiscsi.env import Env
     from pyiscsi.records.lock import DatabaseLock
+    from pyiscsi.records.plain import PlainLines
     from pyiscsi.records.record import Record
     from pyiscsi.records.schema import Kind
 
@@ -21,7 +22,7 @@ class Database:
     them (0 where open-iscsi only warns).
     """
 
-    __slots__ = ("_lock", "env", "exit_code", "problems", "root")
+    __slots__ = ("_lock", "_plain", "env", "exit_code", "problems", "root")
 
     def __init__(self, env: Env) -> None:
         self.env = env
@@ -29,6 +30,7 @@ class Database:
         self.problems: list[str] = []
         self.exit_code = 0
         self._lock: DatabaseLock | None = None
+        self._plain: dict[Kind, PlainLines] = {}
 
     @property
     def lock(self) -> DatabaseLock:
@@ -50,7 +52,6 @@ class Database:
         A file cut off in the middle is read again under the lock, because open-iscsi's programs
         rewrite in place under it; if it is still cut off it is moved away. Raises RecordError.
         """
-        from pyiscsi.records.record import Record
         from pyiscsi.records.text import is_torn
 
         data = read(path)
@@ -59,11 +60,25 @@ class Database:
                 data = read(path)
                 if is_torn(data):
                     raise self.set_aside(path)
-        record, problems = Record.parse(kind, data, self.env.record_format)
+        return self.parse(kind, path, data)
+
+    def parse(self, kind: Kind, path: str, data: bytes) -> Record:
+        """The record in a file's whole text; what is wrong with it is reported."""
+        from pyiscsi.records.record import Record
+
+        record, problems = Record.parse(kind, data, self.env.record_format, self._plain_of(kind))
         for problem in problems:
             code = ExitCode.GENERIC if problem.fatal else ExitCode.SUCCESS
             self.report(f"{problem.line} ({path})", code)
         return record
+
+    def _plain_of(self, kind: Kind) -> PlainLines:
+        plain = self._plain.get(kind)
+        if plain is None:
+            from pyiscsi.records.plain import PlainLines
+
+            plain = self._plain[kind] = PlainLines(kind)
+        return plain
 
     def set_aside(self, path: str) -> RecordError:
         """Quarantine a damaged file (the lock is held); returns the error that says so."""
@@ -81,3 +96,25 @@ class Database:
         from pyiscsi.records.files import replace
 
         replace(self.root, path, record.render())
+
+
+class Store:
+    """A part of the database. Stores that work together are given the same `database`."""
+
+    __slots__ = ("_database",)
+
+    def __init__(self, env: Env, database: Database | None = None) -> None:
+        self._database = database or Database(env)
+
+    @property
+    def problems(self) -> list[str]:
+        """See Database."""
+        return self._database.problems
+
+    @property
+    def exit_code(self) -> int:
+        return self._database.exit_code
+
+    @property
+    def database(self) -> Database:
+        return self._database

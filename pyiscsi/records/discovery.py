@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import os
 
-from pyiscsi.errors import ExitCode, PyIscsiError, RecordError
+from pyiscsi.errors import ExitCode, InvalidArgument, PyIscsiError, RecordError
 from pyiscsi.names import NodeKey, check_path_component
 from pyiscsi.records import links
-from pyiscsi.records.database import Database
+from pyiscsi.records.database import Store
 from pyiscsi.records.edit import apply
-from pyiscsi.records.files import convert_to_directory, failure, remove_empty, remove_quietly
+from pyiscsi.records.files import (
+    convert_to_directory,
+    exists,
+    failure,
+    remove_empty,
+    remove_quietly,
+)
 from pyiscsi.records.links import Source
 from pyiscsi.records.nodes import NodeStore, sorted_names, split_portal, usable_names
 from pyiscsi.records.schema import ISNS, SENDTARGETS
@@ -21,7 +27,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyiscsi.env import Env
     from pyiscsi.records.record import Record
     from pyiscsi.records.schema import Kind
 
@@ -34,29 +39,14 @@ _PLACES = {SENDTARGETS: (SENDTARGETS_DIR, "st_config"), ISNS: (ISNS_DIR, "isns_c
 _CONFIG_NAMES = tuple(name for _, name in _PLACES.values())
 
 
-class DiscoveryStore:
+class DiscoveryStore(Store):
     """The discovery records below `env.db_root`; `kind` is SENDTARGETS or ISNS throughout.
 
     Every method raises InvalidArgument for an address that cannot be part of a path and
     RecordError for files that cannot be read or written.
     """
 
-    __slots__ = ("_database",)
-
-    def __init__(self, env: Env, database: Database | None = None) -> None:
-        self._database = database or Database(env)
-
-    @property
-    def problems(self) -> list[str]:
-        return self._database.problems
-
-    @property
-    def exit_code(self) -> int:
-        return self._database.exit_code
-
-    @property
-    def database(self) -> Database:
-        return self._database
+    __slots__ = ()
 
     def addresses(self, kind: Kind) -> list[tuple[str, int]]:
         """(address, port) of every record, bytewise by directory name; none is opened."""
@@ -73,6 +63,8 @@ class DiscoveryStore:
         name = f"{address},{port}"
         check_path_component(address, "address")
         check_path_component(name, "portal")
+        if address[0] == ".":  # listings leave such directories alone
+            raise InvalidArgument(f"Invalid address {address!r}.")
         return f"{self._database.root}/{_PLACES[kind][0]}/{name}"
 
     def _config(self, kind: Kind, address: str, port: int) -> str:
@@ -81,7 +73,7 @@ class DiscoveryStore:
     def _file(self, kind: Kind, address: str, port: int) -> str | None:
         """The file a record is in now: in its directory, or the flat form of old releases."""
         path = self._config(kind, address, port)
-        if os.path.lexists(path):
+        if exists(path):
             return path
         flat = os.path.dirname(path)
         return flat if os.path.isfile(flat) else None

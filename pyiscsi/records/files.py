@@ -23,11 +23,33 @@ SIZE_MAX = 1 << 20
 
 
 def failure(path: str, error: OSError) -> RecordError:
-    return RecordError(f"Could not open {path}: {error.strerror}", path)
+    """The error for a file or directory that can't be used; to others than root it says why."""
+    line = f"Could not open {path}: {error.strerror}"
+    if isinstance(error, PermissionError) and os.geteuid():
+        line = f"Maybe you are not root?\n{line}"
+    return RecordError(line, path)
+
+
+def exists(path: str) -> bool:
+    """Whether there is such a name. Raises RecordError where that cannot be known."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise failure(path, error) from error
+    return True
 
 
 def read(path: str) -> bytes:
     """The bytes of a regular file. Raises RecordError, also for devices, pipes and directories."""
+    return read_with_status(path)[0]
+
+
+def read_with_status(path: str) -> tuple[bytes, os.stat_result]:
+    """As read(), and the file's owner and mode."""
     try:
         # Non-blocking, or a pipe put there by mistake would hold the command for ever.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -37,30 +59,35 @@ def read(path: str) -> bytes:
                 raise OSError(errno.EINVAL, "Not a regular file")
             if status.st_size > SIZE_MAX:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-            return _read_all(fd)
+            return _read_all(fd, status.st_size), status
         finally:
             os.close(fd)
     except OSError as error:
         raise failure(path, error) from error
 
 
-def _read_all(fd: int) -> bytes:
-    data = os.read(fd, SIZE_MAX)
-    while more := os.read(fd, SIZE_MAX):
+def _read_all(fd: int, size: int) -> bytes:
+    """To its end, which a read that brings less than it asked for has reached."""
+    data = os.read(fd, size + 1)
+    while len(data) > size and (more := os.read(fd, SIZE_MAX)):
         data += more
     return data
 
 
-def make_directories(root: str, path: str) -> None:
-    """Make `path` and what is missing between it and `root`, each 0700 whatever the umask."""
+def make_directories(root: str, path: str, *, durable: bool = True) -> None:
+    """Make `path` and what is missing between it and `root`, each 0700 whatever the umask.
+
+    Not `durable`: the caller syncs them.
+    """
     if os.path.isdir(path):
         return
     if path != root:
-        make_directories(root, os.path.dirname(path))
+        make_directories(root, os.path.dirname(path), durable=durable)
     try:
         os.mkdir(path, DIRECTORY_MODE)
         os.chmod(path, DIRECTORY_MODE)
-        sync_directory(os.path.dirname(path))
+        if durable:
+            sync_directory(os.path.dirname(path))
     except FileExistsError:
         if not os.path.isdir(path):
             raise RecordError(f"Could not make {path}: Not a directory", path) from None
@@ -91,13 +118,13 @@ def replace(root: str, path: str, data: bytes) -> None:
         path = os.path.realpath(path)
     remove_stale(root)
     try:
-        temporary, fd = _create_temporary(root)
+        temporary, fd = create_temporary(temporary_stem(root))
     except OSError as error:
         raise failure(path, error) from error
     try:
         try:
-            _fill(fd, data)
-            _adopt_ownership(fd, path)
+            fill(fd, data)
+            _adopt(fd, path)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -108,23 +135,29 @@ def replace(root: str, path: str, data: bytes) -> None:
         remove_quietly(temporary)
 
 
-def _create_temporary(root: str) -> tuple[str, int]:
+def temporary_stem(root: str) -> str:
+    """What the names of this process's temporary files begin with."""
+    return f"{root}/{TEMPORARY}{os.getpid()}."
+
+
+def create_temporary(stem: str, number: int = 0) -> tuple[str, int]:
+    """Path and descriptor of a new file, with the first free number. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    number = 0
     while True:
-        name = f"{root}/{TEMPORARY}{os.getpid()}.{number}"
+        name = f"{stem}{number}"
         try:
             return name, os.open(name, flags, FILE_MODE)
         except FileExistsError:
             number += 1
 
 
-def _fill(fd: int, data: bytes) -> None:
+def fill(fd: int, data: bytes) -> None:
+    """Write all of it. Raises OSError."""
     while data:
         data = data[os.write(fd, data) :]
 
 
-def _adopt_ownership(fd: int, path: str) -> None:
+def _adopt(fd: int, path: str) -> None:
     try:
         old = os.stat(path)
     except FileNotFoundError:
@@ -132,10 +165,17 @@ def _adopt_ownership(fd: int, path: str) -> None:
         return
     if not stat.S_ISREG(old.st_mode):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-    new = os.fstat(fd)
-    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+    adopt_ownership(fd, os.fstat(fd), old)
+
+
+def adopt_ownership(fd: int, new: os.stat_result, old: os.stat_result) -> None:
+    """Give a file that is `new` the owner and mode of the `old` one. Raises OSError."""
+    is_given = (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid)
+    if is_given:
         os.fchown(fd, old.st_uid, old.st_gid)
-    os.fchmod(fd, stat.S_IMODE(old.st_mode))
+    mode = stat.S_IMODE(old.st_mode)
+    if is_given or mode != stat.S_IMODE(new.st_mode):
+        os.fchmod(fd, mode)
 
 
 def _move(temporary: str, path: str, data: bytes) -> None:
@@ -152,7 +192,7 @@ def _overwrite(path: str, data: bytes) -> None:
     """In place, for a record directory that is a file system of its own."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
-        _fill(fd, data)
+        fill(fd, data)
         os.ftruncate(fd, len(data))
         os.fsync(fd)
     finally:
@@ -170,6 +210,14 @@ def sync_directory(path: str) -> None:
 def remove_quietly(path: str) -> None:
     try:
         os.unlink(path)
+    except OSError:
+        return
+
+
+def make_private(path: str) -> None:
+    """Give a file that will be replaced by a new one, not changed, the mode of new ones."""
+    try:
+        os.chmod(path, FILE_MODE)
     except OSError:
         return
 

@@ -9,9 +9,9 @@ import os
 
 from pyiscsi.errors import InvalidArgument, PyIscsiError, RecordError
 from pyiscsi.names import DEFAULT_IFACE, IFACE_NAME_MAX, Pattern, check_path_component
-from pyiscsi.records.database import Database
+from pyiscsi.records.database import Database, Store
 from pyiscsi.records.edit import apply
-from pyiscsi.records.files import failure, make_directories
+from pyiscsi.records.files import exists, failure, make_directories
 from pyiscsi.records.nodes import NodeStore, sorted_names, usable_names
 from pyiscsi.records.record import EMPTY, Record
 from pyiscsi.records.schema import IFACE
@@ -32,26 +32,14 @@ _EXAMPLE = "iface.example"
 _UNSET = ("", EMPTY, "default")
 
 
-class IfaceStore:
+class IfaceStore(Store):
     """The iface records below `env.db_root`. See Database for `problems` and `exit_code`."""
 
-    __slots__ = ("_database", "_root")
+    __slots__ = ("_root",)
 
     def __init__(self, env: Env, database: Database | None = None) -> None:
-        self._database = database or Database(env)
+        super().__init__(env, database)
         self._root = f"{env.db_root}/ifaces"
-
-    @property
-    def problems(self) -> list[str]:
-        return self._database.problems
-
-    @property
-    def exit_code(self) -> int:
-        return self._database.exit_code
-
-    @property
-    def database(self) -> Database:
-        return self._database
 
     def ensure_dir(self) -> None:
         make_directories(self._database.root, self._root)
@@ -85,7 +73,7 @@ class IfaceStore:
             )
         _check_name(name)
         path = self._path(name)
-        if "/" in name or not os.path.lexists(path):
+        if "/" in name or not exists(path):
             raise RecordError(f"Could not read iface info for {name}.", path, exit_code=7)
         record = self._database.read(IFACE, path)
         if not record[_TRANSPORT]:
@@ -143,10 +131,11 @@ class IfaceStore:
         see propagate().
         """
         if name in BUILT_IN:
+            _check_pairs(self.read(name), pairs)
             raise InvalidArgument(f"iface {name} is a special interface and cannot be modified.")
         with self._database.lock:
             record = self.read(name)
-            _check_binding(record, pairs)
+            _check_pairs(record, pairs)
             lines = apply(record, pairs)
             self._database.write(record, self._path(name))
         return lines
@@ -175,7 +164,7 @@ class IfaceStore:
         path = self._path(name)
         _check_name(name)
         with self._database.lock:
-            if "/" in name or not os.path.lexists(path):
+            if "/" in name or not exists(path):
                 raise RecordError(f"Could not read iface info for {name}.", path, exit_code=7)
             try:
                 os.unlink(path)
@@ -190,14 +179,18 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_binding(record: Record, pairs: Sequence[tuple[str, str]]) -> None:
-    """An iface is bound by hardware address or by network device, and stays what it is."""
-    for bound, other in (_BINDINGS, _BINDINGS[::-1]):
-        if record[bound] in _UNSET or record[other] not in _UNSET:
-            continue
-        if any(key == other for key, _ in pairs):
-            raise InvalidArgument(
-                f"Can not update interface binding from {bound.removeprefix('iface.')} to "
-                f"{other.removeprefix('iface.')}. You must delete the interface and create a "
-                "new one"
-            )
+def _check_pairs(record: Record, pairs: Sequence[tuple[str, str]]) -> None:
+    """An iface keeps its name, and stays bound by hardware address or by network device.
+
+    What else is wrong with a name or a value is said only after this.
+    """
+    for key, _ in pairs:
+        if key == _NAME:
+            raise InvalidArgument(f"Can not update {key}. Delete it, and then create a new one.")
+        for bound, other in (_BINDINGS, _BINDINGS[::-1]):
+            if key == other and record[bound] not in _UNSET and record[other] in _UNSET:
+                raise InvalidArgument(
+                    f"Can not update interface binding from {bound.removeprefix('iface.')} to "
+                    f"{other.removeprefix('iface.')}. You must delete the interface and create a "
+                    "new one"
+                )

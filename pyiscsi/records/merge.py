@@ -73,9 +73,18 @@ def new_node_record(
     else:
         copied = {key: text for key, text in iface.values.items() if _is_copied(key, text)}
         record.values |= copied
+        _drop_other_family(record)
     if source.type == "fw":
         record.values["node.startup"] = record.values["node.conn[0].startup"] = "onboot"
     return record
+
+
+def _drop_other_family(record: Record) -> None:
+    """What iscsid.conf says of one address family is not for records of the other."""
+    variant = record.variant
+    for key, field in record.kind.fields.items():
+        if variant not in field.variants:
+            record.values[key] = field.default_for(record.fmt)
 
 
 def _is_copied(key: str, text: str) -> bool:
@@ -112,8 +121,11 @@ def apply_discovery(
             if (key.target, key.address, key.port, key.iface) not in wanted:
                 lines += _delete_stale(nodes, source, key, in_use)
     if new or update:
-        for one in found:
-            lines += _store(nodes, source, one, update, defaults, iface_records)
+        from pyiscsi.records.node_bulk import AT_ONCE
+
+        for start in range(0, len(found), AT_ONCE):
+            some = found[start : start + AT_ONCE]
+            lines += _store(nodes, source, some, update, defaults, iface_records)
     return lines + database.problems
 
 
@@ -158,24 +170,49 @@ def _drop_link(nodes: NodeStore, source: Source, key: NodeKey) -> None:
 def _store(
     nodes: NodeStore,
     source: Source,
-    found: Found,
+    found: Sequence[Found],
     update: bool,
     defaults: Record,
     iface_records: Mapping[str, Record],
 ) -> list[str]:
+    wanted = [_record(nodes, source, one, update, defaults, iface_records) for one in found]
+    added = nodes.add_all([record for record in wanted if not isinstance(record, list)])
+    lines: list[str] = []
+    try:
+        for one, record in zip(found, wanted, strict=True):
+            if isinstance(record, list):
+                lines += record
+                continue
+            _, outcome = next(added)
+            lines += _failed(one, outcome) if isinstance(outcome, PyIscsiError) else []
+    except PyIscsiError as error:
+        lines.append(str(error))
+    return lines
+
+
+def _record(
+    nodes: NodeStore,
+    source: Source,
+    found: Found,
+    update: bool,
+    defaults: Record,
+    iface_records: Mapping[str, Record],
+) -> Record | list[str]:
+    """What is to be written, or lines why nothing is: none where a record is left as it is."""
     if not is_discovered_name_valid(found.target):
         return ["Discovery TargetName invalid, ignoring"]
     try:
         if not update and os.path.lexists(nodes.path(found.key())):
             return []
-        iface = iface_records[found.iface]
-        nodes.add(
-            new_node_record(
-                defaults, found.target, found.address, found.port, found.tpgt, iface, source
-            )
-        )
     except PyIscsiError as error:
-        key = found.key()
-        name = f"{key.address},{key.port},{key.tpgt} {key.target!r}"
-        return [str(error), f"Could not add/update {name}"]
-    return []
+        return _failed(found, error)
+    iface = iface_records[found.iface]
+    return new_node_record(
+        defaults, found.target, found.address, found.port, found.tpgt, iface, source
+    )
+
+
+def _failed(found: Found, error: PyIscsiError) -> list[str]:
+    key = found.key()
+    name = f"{key.address},{key.port},{key.tpgt} {key.target!r}"
+    return [str(error), f"Could not add/update {name}"]

@@ -7,21 +7,26 @@ import os
 from pyiscsi.errors import InvalidArgument, RecordError
 from pyiscsi.names import UNKNOWN_TPGT, NodeKey
 from pyiscsi.records import links
-from pyiscsi.records.files import remove_empty, remove_quietly
+from pyiscsi.records.files import make_private, remove_empty, remove_quietly
 from pyiscsi.records.nodes import portal_path, split_portal
 from pyiscsi.records.schema import MASTER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyiscsi.records.nodes import NodeStore
     from pyiscsi.records.record import Record
 
 
-def add(store: NodeStore, record: Record) -> None:
+def add(
+    store: NodeStore, record: Record, write: Callable[[Record, str], None] | None = None
+) -> None:
     """Write a record and its back link; an older one is replaced and its other link removed.
 
-    A record with a tpgt takes the place of the flat file of the same portal. Raises
-    InvalidArgument for names that cannot be paths, RecordError with nothing changed.
+    A record with a tpgt takes the place of the flat file of the same portal. `write` does what
+    Database.write() does. Raises InvalidArgument for names that cannot be paths, RecordError with
+    nothing changed.
     """
     root = store.database.root
     store.path(record.node_key())
@@ -32,8 +37,9 @@ def add(store: NodeStore, record: Record) -> None:
         old = _links_of_older(store, key)
         link = links.find(root, links.source_of(record), key)
         made = link is not None and links.make(root, link, key)
+        make_private(store.path(key))
         try:
-            store.database.write(record, store.path(key))
+            (write or store.database.write)(record, store.path(key))
         except RecordError:
             if made and link:
                 remove_quietly(link)
@@ -107,11 +113,14 @@ def delete(store: NodeStore, key: NodeKey) -> None:
     root = store.database.root
     path = store.path(key)
     with store.database.lock:
-        if not os.path.lexists(path):
-            raise RecordError(
-                f"Could not stat {path} to delete node: No such file or directory", path
-            )
-        link = _own_link(root, store.read(key), key)
+        try:
+            record = store.read(key)
+        except RecordError as error:
+            if os.path.lexists(path) or not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            line = f"Could not stat {path} to delete node: No such file or directory"
+            raise RecordError(line, path) from error
+        link = _own_link(root, record, key)
         if link:
             remove_quietly(link)
         try:

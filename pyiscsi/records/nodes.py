@@ -11,51 +11,46 @@ import stat
 
 from pyiscsi.errors import ExitCode, InvalidArgument, RecordError
 from pyiscsi.names import ANY_PORT, UNKNOWN_TPGT, NodeKey, Pattern, check_path_component
-from pyiscsi.records.database import Database
+from pyiscsi.records.database import Database, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pyiscsi.env import Env
+    from pyiscsi.records.node_bulk import Outcome
     from pyiscsi.records.record import Record
 
 _ANY = Pattern()
 
 
-class NodeStore:
+class NodeStore(Store):
     """The node records below `env.db_root`.
 
     `problems` collects lines about damaged and stray files; `exit_code` is what a listing should
     end with because of them. Give stores that work together the same `database`.
     """
 
-    __slots__ = ("_database", "_root")
+    __slots__ = ("_root",)
 
     def __init__(self, env: Env, database: Database | None = None) -> None:
-        self._database = database or Database(env)
+        super().__init__(env, database)
         self._root = f"{env.db_root}/nodes"
-
-    @property
-    def problems(self) -> list[str]:
-        return self._database.problems
-
-    @property
-    def exit_code(self) -> int:
-        return self._database.exit_code
-
-    @property
-    def database(self) -> Database:
-        return self._database
 
     # Names
 
     def keys(
-        self, pattern: Pattern = _ANY, *, resolve: bool = False, ordered: bool = True
+        self,
+        pattern: Pattern = _ANY,
+        *,
+        resolve: bool = False,
+        ordered: bool = True,
+        checked: bool = True,
     ) -> list[NodeKey]:
         """Keys of the records that match, bytewise by target, portal directory and iface.
 
-        No record is opened (an old flat file is, for its iface); empty files are moved away.
+        No record is opened (an old flat file is, for its iface); empty files are moved away,
+        unless `checked` is off, for those who read all they get and will meet them.
         `resolve`: an address also matches one that resolves to the same. Without `ordered` they
         come as the directories have them, which is the order open-iscsi logs in and deletes in.
         """
@@ -73,7 +68,7 @@ class NodeStore:
                     key = NodeKey(target, address, port)
                     found += self._flat_record(f"{self._root}/{target}/{name}", key, pattern.iface)
                 else:
-                    ifaces = self._ifaces(f"{self._root}/{target}/{name}", tag, ordered)
+                    ifaces = self._ifaces(f"{self._root}/{target}/{name}", tag, ordered, checked)
                     found += [
                         NodeKey(target, address, port, int(tag), iface)
                         for iface in ifaces
@@ -91,9 +86,10 @@ class NodeStore:
         path: str,
         ordered: bool,
         choose: Callable[[str, list[str]], list[str]] | None = None,
+        find: Callable[[str], list[str]] | None = None,
     ) -> list[str]:
         try:
-            names = os.listdir(path)
+            names = (find or os.listdir)(path)
             names = choose(path, names) if choose else usable_names(names)
             return sorted_names(names) if ordered else names
         except NotADirectoryError:
@@ -101,17 +97,21 @@ class NodeStore:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise RecordError(f"Could not open {path}: {error.strerror}", path) from error
+            from pyiscsi.records.files import failure
+
+            raise failure(path, error) from error
         return []
 
-    def _ifaces(self, path: str, tag: str, ordered: bool) -> list[str]:
+    def _ifaces(self, path: str, tag: str, ordered: bool, checked: bool) -> list[str]:
         """Names of the records in a portal directory."""
         tpgt = _decimal(tag)
         if tpgt is None or tpgt < 0:
             line = f"iface iter could not read dir {path}."
             self._database.report(line, ExitCode.DATABASE)
             return []
-        return [name for name in self._list(path, ordered) if self._is_record(f"{path}/{name}")]
+        plain: set[str] = set()
+        names = self._list(path, ordered, find=None if checked else lambda p: _names(p, plain))
+        return [name for name in names if name in plain or self._is_record(f"{path}/{name}")]
 
     def _flat_record(self, path: str, key: NodeKey, iface: str) -> list[NodeKey]:
         if os.path.isdir(path) or not self._is_record(path):
@@ -147,6 +147,8 @@ class NodeStore:
         check_path_component(key.target, "target name")
         check_path_component(key.address, "address")
         check_path_component(key.iface, "iface name")
+        if key.address[0] == ".":  # listings leave such directories alone
+            raise InvalidArgument(f"Invalid address {key.address!r}.")
         return _portal_path(self._root, key) + ("" if key.tpgt == UNKNOWN_TPGT else f"/{key.iface}")
 
     def read_path(self, path: str) -> Record:
@@ -159,7 +161,11 @@ class NodeStore:
 
         Raises RecordError; a torn file is moved away first.
         """
-        record = self.read_path(self.path(key))
+        return self.identified(self.read_path(self.path(key)), key)
+
+    @staticmethod
+    def identified(record: Record, key: NodeKey) -> Record:
+        """The record with what it does not say about its identity taken from its name."""
         values = record.values
         if not values["node.name"]:
             values["node.name"] = key.target
@@ -174,7 +180,7 @@ class NodeStore:
         self, pattern: Pattern = _ANY, *, resolve: bool = False, ordered: bool = True
     ) -> Iterator[Record]:
         """Matching records in the order of keys(); unreadable ones become `problems`."""
-        for key in self.keys(pattern, resolve=resolve, ordered=ordered):
+        for key in self.keys(pattern, resolve=resolve, ordered=ordered, checked=False):
             try:
                 yield self.read(key)
             except RecordError as error:
@@ -187,6 +193,12 @@ class NodeStore:
         from pyiscsi.records import node_write
 
         node_write.add(self, record)
+
+    def add_all(self, records: Sequence[Record]) -> Iterator[tuple[Record, Outcome]]:
+        """add() for some hundred records; yields the outcome of each. See node_bulk.add."""
+        from pyiscsi.records import node_bulk
+
+        return node_bulk.add(self, records)
 
     def update(self, key: NodeKey, pairs: Sequence[tuple[str, str]]) -> list[str]:
         """Set values in one record, all or none; returns warning lines.
@@ -202,11 +214,25 @@ class NodeStore:
             self._database.write(record, self.path(key))
         return lines
 
+    def update_all(
+        self, keys: Sequence[NodeKey], pairs: Sequence[tuple[str, str]]
+    ) -> Iterator[tuple[NodeKey, Outcome]]:
+        """update() for many records; yields the outcome of each. See node_bulk.update."""
+        from pyiscsi.records import node_bulk
+
+        return node_bulk.update(self, keys, pairs)
+
     def delete(self, key: NodeKey) -> None:
         """Remove link, file and the directories that are then empty. Raises RecordError."""
         from pyiscsi.records import node_write
 
         node_write.delete(self, key)
+
+    def delete_all(self, keys: Sequence[NodeKey]) -> Iterator[tuple[NodeKey, Outcome]]:
+        """delete() for many records; yields the outcome of each. See node_bulk.delete."""
+        from pyiscsi.records import node_bulk
+
+        return node_bulk.delete(self, keys)
 
 
 def _portal_path(root: str, key: NodeKey) -> str:
@@ -244,6 +270,14 @@ def is_component(name: str) -> bool:
     except InvalidArgument:
         return False
     return True
+
+
+def _names(path: str, plain: set[str]) -> list[str]:
+    """Names in a directory; `plain` gets those of regular files, which need no system call."""
+    with os.scandir(path) as entries:
+        found = [(entry.name, entry.is_file(follow_symlinks=False)) for entry in entries]
+    plain.update(name for name, is_file in found if is_file)
+    return [name for name, _ in found]
 
 
 def usable_names(names: list[str]) -> list[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pyiscsi.errors import InvalidArgument
 from pyiscsi.names import NodeKey
-from pyiscsi.records.schema import IFACE, NODE, Field, Kind
+from pyiscsi.records.schema import IFACE, NODE, Field, Kind, Order
 from pyiscsi.records.text import render, tokenize
 from pyiscsi.records.values import BLANKS, convert, refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
+
+    from pyiscsi.records.plain import PlainLines
 
 MASK = "********"
 EMPTY = "<empty>"
@@ -96,12 +98,21 @@ class Record:
         return cls(kind, values, fmt)
 
     @classmethod
-    def parse(cls, kind: Kind, data: bytes, fmt: str = "2.1.8") -> tuple[Record, list[Problem]]:
-        """Read the bytes of a record file; never raises. See merge() for the problems."""
+    def parse(
+        cls, kind: Kind, data: bytes, fmt: str = "2.1.8", plain: PlainLines | None = None
+    ) -> tuple[Record, list[Problem]]:
+        """Read the bytes of a record file; never raises. See merge() for the problems.
+
+        `plain` makes it fast where many records have lines in common.
+        """
         record = cls(kind, fmt=fmt)
         if kind is IFACE:
             # A file that names no transport is none of an iface (usr/iface.c).
             record.values["iface.transport_name"] = ""
+        values = plain.read(data) if plain is not None else None
+        if values is not None:
+            record.values |= values
+            return record, []
         found, lines = tokenize(data)
         problems = [Problem(line) for line in lines]
         problems += record.merge(found, keep_unknown=True)
@@ -145,36 +156,29 @@ class Record:
         dhcp = self.values["iface.bootproto"] == "dhcp"
         return "ipv4" if dhcp or "." in address else "ipv6"
 
-    def _is_extra(self, field: Field, variant: str) -> bool:
-        """A value its format or family has no place for, but that must not get lost."""
-        if field.hidden or field.is_written(variant, self.fmt):
-            return False
-        return self.values[field.key] != field.default_for(self.fmt)
+    def _extras(self, order: Order) -> list[str]:
+        """Values the format or family has no place for, but that must not get lost."""
+        values = self.values
+        return [key for key, default in order.others.items() if values[key] != default]
 
     def render(self) -> bytes:
         """The bytes of the record's file."""
-        variant = self.variant
-        keys = [
-            key
-            for key, field in self.kind.fields.items()
-            if field.is_written(variant, self.fmt) or self._is_extra(field, variant)
-        ]
-        pairs = [(key, self.values[key]) for key in keys]
+        order = self.kind.order(self.variant, self.fmt)
+        keys = order.file
+        if extras := self._extras(order):
+            written = {*keys, *extras}
+            keys = [key for key in self.kind.fields if key in written]
+        values = self.values
+        pairs = [(key, values[key]) for key in keys]
         return render([*pairs, *self.unknown.items()], self.fmt)
 
-    def shown(self, *, secrets: bool) -> Iterator[tuple[str, str]]:
+    def shown(self, *, secrets: bool) -> list[tuple[str, str]]:
         """(key, text) as iscsiadm prints them; stars for secrets unless `secrets`."""
-        variant = self.variant
-        fields = self.kind.fields
-        order = self.kind.show_order(variant, self.fmt)
-        order += [key for key, field in fields.items() if self._is_extra(field, variant)]
-        for key in order:
-            text = self.values[key]
-            if not text:
-                text = EMPTY
-            elif fields[key].secret and not secrets:
-                text = MASK
-            yield key, text
+        order = self.kind.order(self.variant, self.fmt)
+        values = self.values
+        if not secrets:
+            values = values | {key: MASK for key in self.kind.secrets if values[key]}
+        return [(key, values[key] or EMPTY) for key in [*order.show, *self._extras(order)]]
 
     def node_key(self) -> NodeKey:
         """Identity of a node record, from its own values."""

@@ -87,13 +87,15 @@ _VARIANTS = {"4": ("ipv4",), "6": ("ipv6",)}
 class Kind:
     """A kind of record and its table. Equality is identity."""
 
-    __slots__ = ("_defaults", "_fields", "_module", "name")
+    __slots__ = ("_defaults", "_fields", "_module", "_orders", "_secrets", "name")
 
     def __init__(self, name: str, module: str) -> None:
         self.name = name
         self._module = module
         self._fields: dict[str, Field] | None = None
         self._defaults: dict[str, dict[str, str]] = {}
+        self._orders: dict[tuple[str, str], Order] = {}
+        self._secrets: dict[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"<Kind {self.name}>"
@@ -107,6 +109,18 @@ class Kind:
             self._fields = {row[0]: Field(*row) for row in rows}
         return self._fields
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The keys that are not shown, each with the hidden key of its length or ""."""
+        if self._secrets is None:
+            keys = [key for key, field in self.fields.items() if field.secret]
+            lengths = [f"{key}_length" for key in keys]
+            self._secrets = {
+                key: length if length in self.fields else ""
+                for key, length in zip(keys, lengths, strict=True)
+            }
+        return self._secrets
+
     def defaults(self, fmt: str) -> dict[str, str]:
         """A new dict with the built-in default of every key."""
         known = self._defaults.get(fmt)
@@ -115,22 +129,45 @@ class Kind:
             self._defaults[fmt] = known
         return known.copy()
 
+    def order(self, variant: str = "ipv4", fmt: str = "2.1.8") -> Order:
+        """Which keys the kind's records of an address family and format have."""
+        known = self._orders.get((variant, fmt))
+        if known is None:
+            known = self._orders[variant, fmt] = Order(self, variant, fmt)
+        return known
+
     def file_order(self, variant: str = "ipv4", fmt: str = "2.1.8") -> list[str]:
         """The keys a record file can have, in the order they are written."""
-        return [key for key, field in self.fields.items() if field.is_written(variant, fmt)]
+        return [*self.order(variant, fmt).file]
 
     def show_order(self, variant: str = "ipv4", fmt: str = "2.1.8") -> list[str]:
-        """The keys in the order iscsiadm prints them.
+        """The keys in the order iscsiadm prints them."""
+        return [*self.order(variant, fmt).show]
 
-        It differs from the file in the iface block of node records: open-iscsi prints them with
-        the library, which follows the iface record.
-        """
-        order = self.file_order(variant, fmt)
-        if self is not NODE:
-            return order
-        start = next(i for i, key in enumerate(order) if key.startswith("iface."))
-        rest = [key for key in order[start:] if not key.startswith("iface.")]
-        return order[:start] + IFACE.file_order(variant, fmt) + rest
+
+class Order:
+    """The keys that records of one kind, address family and format have.
+
+    `file` is the order they are written in, `show` that of listings. It differs in the iface block
+    of node records: open-iscsi prints them with the library, which follows the iface record.
+    `others`: the keys without a place in such a file and their defaults, hidden ones left out.
+    """
+
+    __slots__ = ("file", "others", "show")
+
+    def __init__(self, kind: Kind, variant: str, fmt: str) -> None:
+        self.file = []
+        self.others = {}
+        for key, field in kind.fields.items():
+            if field.is_written(variant, fmt):
+                self.file.append(key)
+            elif not field.hidden:
+                self.others[key] = field.default_for(fmt)
+        self.show = self.file
+        if kind is NODE:
+            start = next(i for i, key in enumerate(self.file) if key.startswith("iface."))
+            rest = [key for key in self.file[start:] if not key.startswith("iface.")]
+            self.show = self.file[:start] + IFACE.order(variant, fmt).file + rest
 
 
 NODE = Kind("NODE", "schema_node")

@@ -34,10 +34,10 @@ def tokenize(data: bytes) -> tuple[list[tuple[int, str, str]], list[str]]:
             continue
         if not line or line[0] == 35:  # '#'
             continue
-        key, value, trouble = _split(line)
+        key, value, trouble = split(line)
         problems += [f"Config file line {number} {words}" for words in trouble]
         if key and value:
-            found.append((number, _decode(key), _decode(value)))
+            found.append((number, decode(key), decode(value)))
     return found, problems
 
 
@@ -58,7 +58,7 @@ def _pieces(data: bytes) -> Iterator[bytes | None]:
         yield from (None,) * (-(-len(last) // LINE_MAX))
 
 
-def _split(line: bytes) -> tuple[bytes, bytes, list[str]]:
+def split(line: bytes) -> tuple[bytes, bytes, list[str]]:
     """Key, value and complaints; the value is empty when the line says nothing usable."""
     trouble = []
     key = line.split(None, 1)[0].split(b"=", 1)[0]
@@ -78,7 +78,7 @@ def _split(line: bytes) -> tuple[bytes, bytes, list[str]]:
     return key, value, trouble
 
 
-def _decode(data: bytes) -> str:
+def decode(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 

@@ -63,6 +63,8 @@ def wrap(text: str, type_: str) -> str:
 
 
 def _strtoul(text: str) -> int:
+    if len(text) < 10 and text.isascii() and text.isdigit():
+        return int(text)
     number = leading_number(text)
     return number & _ULONG_MAX if abs(number) <= _ULONG_MAX else _ULONG_MAX
 

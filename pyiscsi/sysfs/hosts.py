@@ -52,10 +52,6 @@ class KernelIface:
         self._base = f"{ISCSI_IFACES}/{name}"
         self.name = name
 
-    @property
-    def is_ipv6(self) -> bool:
-        return self.name.startswith("ipv6")
-
     def get(self, attribute: str) -> str | None:
         return self._tree.read(f"{self._base}/{attribute}")
 

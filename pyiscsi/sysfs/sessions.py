@@ -22,6 +22,9 @@ SESSIONS = "class/iscsi_session"
 CONNECTIONS = "class/iscsi_connection"
 HOSTS = "class/iscsi_host"
 
+_DEVICE_TREES = ("/devices/", "/subsystem/", "/module/", "/bus/", "/class/", "/block/")
+"""Below which open-iscsi takes every directory for a device (usr/sysfs.c)."""
+
 _KERNEL_CREATED = -1
 """`creator` of sessions a driver made by itself (flash or firmware)."""
 
@@ -168,10 +171,6 @@ class Session:
         return self.creator == _KERNEL_CREATED
 
     @property
-    def has_connection(self) -> bool:
-        return self.tree.exists(self.base(CONNECTIONS))
-
-    @property
     def host_no(self) -> int | None:
         """SCSI host above the session; None when the session is gone."""
         if "host" not in self.__dict__:
@@ -302,21 +301,23 @@ def is_numeric_address(address: str) -> bool:
 
 def _packed(address: str) -> bytes | None:
     """A numeric address as bytes; None for a name or an address with a zone."""
-    import socket
+    import _socket  # the enums of `socket` cost the command milliseconds
 
-    for family in (socket.AF_INET, socket.AF_INET6):
+    for family in (_socket.AF_INET, _socket.AF_INET6):
         try:
-            return socket.inet_pton(family, address)
+            return _socket.inet_pton(family, address)
         except (OSError, ValueError):
             continue
     return None
 
 
 def _resolved(name: str) -> bytes | None:
-    import socket
+    import _socket
 
     try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        # As bytes, or the IDNA codec is loaded for every name.
+        host = name.encode() if name.isascii() else name
+        found = _socket.getaddrinfo(host, None, type=_socket.SOCK_STREAM)
     except (OSError, ValueError):
         return None
     address = str(found[0][4][0])
@@ -337,6 +338,6 @@ def sid_from_path(tree: SysfsTree, path: str) -> int:
         sid = numbered(part, "session")
         if sid is not None and tree.exists(f"{SESSIONS}/{part}"):
             return sid
-    if tree.exists(f"{inside.lstrip('/')}/uevent"):
+    if inside.startswith(_DEVICE_TREES):
         raise InvalidArgument(f"Unable to find sid in path {path}")
     raise InvalidArgument(f"Could not get dev for {inside}. Possible sysfs incompatibility.")

@@ -76,9 +76,6 @@ class SysfsTree:
     def exists(self, path: str) -> bool:
         return os.path.exists(f"{self.root}/{path}")
 
-    def is_dir(self, path: str) -> bool:
-        return os.path.isdir(f"{self.root}/{path}")
-
     def real(self, path: str) -> str:
         """The path with all links resolved, absolute."""
         return os.path.realpath(f"{self.root}/{path}")

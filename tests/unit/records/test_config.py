@@ -150,7 +150,12 @@ def settable():
     return found
 
 
-SCALARS = {"iscsid.startup": "", "iscsid.safe_logout": "No", "iscsid.ipc_auth_uid": "No"}
+SCALARS = {
+    "iscsid.startup": "",
+    "iscsid.safe_logout": "No",
+    "iscsid.ipc_auth_uid": "No",
+    "iscsid.retry_automatic_logins": "No",
+}
 
 
 def test_shipped_file_has_every_setting_once():

@@ -1,11 +1,14 @@
 """The database lock."""
 
 import asyncio
+import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -35,11 +38,12 @@ def foreign(env, link):
 
 
 def test_it_is_a_hard_link(env, link):
-    """DB-100"""
+    """DB-100: of a file that says which process has it."""
     with DatabaseLock(env):
-        assert os.path.samefile(link, f"{env.lock_dir}/lock")
+        assert os.path.samefile(link, f"{env.lock_dir}/lock.pyiscsi")
         assert os.stat(link).st_nlink == 2
-    assert os.listdir(env.lock_dir) == ["lock"]
+        assert int(Path(link).read_text()) == os.getpid()
+    assert os.listdir(env.lock_dir) == ["lock.pyiscsi"]
 
 
 def test_waiting_time():
@@ -52,8 +56,10 @@ def test_lock_of_another_program(env, foreign):
     with pytest.raises(RecordError) as caught, DatabaseLock(env, tries=3, interval_s=0.001):
         pytest.fail("entered")
     assert caught.value.exit_code == 6
-    words = f"Timeout on acquiring lock on DB: {foreign}: 17: File exists (held for "
-    assert str(caught.value).startswith(words)
+    words = f"Timeout on acquiring lock on DB: {foreign}: 17: File exists"
+    found = re.fullmatch(rf"{words} \(held for (\d+) s by (.*)\)", str(caught.value))
+    assert found
+    assert found[2] == "a program of open-iscsi"
     assert os.path.exists(foreign)
 
 
@@ -122,6 +128,103 @@ def test_removed_by_another_program(env, link):
         os.unlink(link)
 
 
+def test_replaced_by_another_program(env, link):
+    """What open-iscsi then has in place of ours is not removed."""
+    with DatabaseLock(env):
+        os.unlink(link)
+        Path(env.lock_dir, "lock").touch()
+        os.link(f"{env.lock_dir}/lock", link)
+    assert os.path.samefile(link, f"{env.lock_dir}/lock")
+
+
+def test_lock_of_a_dead_process_is_taken_over(env, link, run_child):
+    """DB-102, DB-105: killed with the lock in hand; the next one waits for nothing."""
+    child = run_child(HOLDER)
+    assert child.stdout.readline() == "held\n"
+    child.kill()
+    child.wait()
+    assert int(Path(link).read_text()) == child.pid
+    with DatabaseLock(env, tries=1):
+        assert int(Path(link).read_text()) == os.getpid()
+    assert os.listdir(env.lock_dir) == ["lock.pyiscsi"]
+
+
+def test_lock_of_a_dead_process_is_taken_over_once(env, link, run_child):
+    """DB-103: of many that find it, one at a time has it."""
+    child = run_child(HOLDER)
+    assert child.stdout.readline() == "held\n"
+    child.kill()
+    child.wait()
+    inside, seen = [], []
+
+    def work():
+        with DatabaseLock(env):
+            inside.append(1)
+            seen.append(len(inside))
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1] * 8
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_living_owner_is_named(env, link, run_child, stopped):
+    """DB-101: by number and name, and that it is stopped; its lock stays."""
+    child = run_child(HOLDER)
+    assert child.stdout.readline() == "held\n"
+    if stopped:
+        child.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+    with pytest.raises(RecordError) as caught, DatabaseLock(env, tries=2, interval_s=0.001):
+        pytest.fail("entered")
+    name = Path(f"/proc/{child.pid}/comm").read_text().strip()
+    owner = f"process {child.pid}, {name}" + (", stopped" if stopped else "")
+    assert str(caught.value).endswith(f" s by {owner})")
+    assert os.path.exists(link)
+    child.send_signal(signal.SIGCONT)
+    assert child.communicate("\n")[0] == "leaving\nsurvived\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "owner"),
+    [
+        ("", "an unknown process"),
+        ("x", "an unknown process"),
+        ("4194305\n", "process 4194305"),
+    ],
+)
+def test_an_owner_that_cannot_be_named(env, link, text, owner):
+    """A signature that a full disk swallowed, and a process of another namespace."""
+    with DatabaseLock(env):
+        Path(link).write_text(text)
+        with pytest.raises(RecordError) as caught, DatabaseLock(env, tries=1):
+            pytest.fail("entered")
+        assert str(caught.value).endswith(f" s by {owner})")
+
+
+def test_the_lock_file_is_taken_away(env, link):
+    """Of two that have locked different files of its name only one gets the lock."""
+    with DatabaseLock(env):
+        os.unlink(f"{env.lock_dir}/lock.pyiscsi")
+        with pytest.raises(RecordError, match="held for"), DatabaseLock(env, tries=2):
+            pytest.fail("entered")
+    with DatabaseLock(env):
+        assert os.path.samefile(link, f"{env.lock_dir}/lock.pyiscsi")
+
+
+def test_a_file_system_without_locks(env, link, monkeypatch):
+    """Exit 6 and the reason, instead of a lock that two could have."""
+    monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(37, "No locks")))
+    with pytest.raises(RecordError, match="No locks") as caught, DatabaseLock(env):
+        pytest.fail("entered")
+    assert caught.value.exit_code == 6
+    assert not os.path.exists(link)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_threads_exclude_each_other(env, shared):
     """DB-103: whether they share the object or not."""
@@ -181,6 +284,12 @@ def test_without_permission(env, tmp_path, run_child, open_to_all):
 # Signals
 
 
+def _heed_signals():
+    """A shell that starts this run in the background has them ignored in all its descendants."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def run_child(env):
     """Start a Python child that has the test's `env`; ended with the test."""
@@ -198,6 +307,7 @@ def run_child(env):
             stderr=subprocess.DEVNULL,
             text=True,
             cwd=os.path.dirname(os.path.dirname(os.path.dirname(lock.__file__))),
+            preexec_fn=_heed_signals,
         )
         children.append(child)
         return child

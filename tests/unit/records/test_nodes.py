@@ -38,8 +38,8 @@ def test_a_new_record_is_a_file_and_a_link(env, root, tree, umask):
         assert mode(root / name) == 0o700
     assert mode(root / RECORD) == 0o600
     assert mode(env.lock_dir) == 0o700
-    assert os.listdir(env.lock_dir) == ["lock"]
-    assert mode(f"{env.lock_dir}/lock") == 0o600
+    assert os.listdir(env.lock_dir) == ["lock.pyiscsi"]
+    assert mode(f"{env.lock_dir}/lock.pyiscsi") == 0o600
 
 
 @pytest.mark.parametrize("target", [".hidden", "..a", "tilde~"])
@@ -742,7 +742,7 @@ def test_a_failed_write_leaves_no_link_and_no_directories(nodes, tree, monkeypat
     from pyiscsi.records import files
 
     error = OSError(28, "No space left on device")
-    monkeypatch.setattr(files, "_fill", lambda *args: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(files, "fill", lambda *args: (_ for _ in ()).throw(error))
     with pytest.raises(RecordError, match=r"Could not open .*/default: No space left on device"):
         nodes.add(node())
     assert set(tree()) == {"nodes", "static"}

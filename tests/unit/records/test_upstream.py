@@ -314,6 +314,28 @@ def test_each_lists_and_deletes_the_others(upstream, nodes):
     assert nodes.problems == []
 
 
+def test_many_at_once(upstream, nodes):
+    """DB-048, DB-110: forty records changed and deleted by each, with the same outcome."""
+    before = files_of(upstream.etc).keys()
+    keys = [NodeKey(f"iqn.{number:02}", "10.0.0.1", 3260, 1) for number in range(40)]
+    outcomes = {}
+    for who in ("ours", "theirs"):
+        for key in keys:
+            nodes.add(node(target=key.target))
+        if who == "ours":
+            assert list(nodes.update_all(keys, [PAIR[1::2]])) == [(key, []) for key in keys]
+        else:
+            upstream.run("-m", "node", "-o", "update", *PAIR)
+        changed = files_of(upstream.etc)
+        if who == "ours":
+            assert list(nodes.delete_all(keys)) == [(key, []) for key in keys]
+        else:
+            upstream.run("-m", "node", "-o", "delete")
+        outcomes[who] = (changed, files_of(upstream.etc))
+    assert outcomes["ours"] == outcomes["theirs"]
+    assert outcomes["ours"][1].keys() - before == {"nodes", "static"}
+
+
 def test_discovery_records_of_each_other(upstream, nodes):
     """DB-060, DB-064, DB-110"""
     store = DiscoveryStore(upstream.env, nodes.database)

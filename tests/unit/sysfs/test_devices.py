@@ -15,18 +15,6 @@ from pyiscsi.sysfs.devices import (
 )
 from pyiscsi.sysfs.sessions import Session
 from pyiscsi.sysfs.tree import SysfsTree
-from tests.unit.sysfs.capture import unpack
-
-
-@pytest.fixture
-def up(shared_up: Path) -> SysfsTree:
-    return SysfsTree(str(shared_up / "sys"))
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> SysfsTree:
-    """A copy to change."""
-    return unpack("up", tmp_path)
 
 
 def shown(tree: SysfsTree, sid: int) -> list[tuple[object, ...]]:
