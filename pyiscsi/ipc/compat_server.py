@@ -10,25 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from pyiscsi.errors import ExitCode, IpcError, PyIscsiError, SessionNotFound, TransportError
-from pyiscsi.ipc import structs
-from pyiscsi.ipc.compat_socket import BACKLOG
+from pyiscsi.ipc import listening, structs
 from pyiscsi.ipc.structs import Command, Head
 from pyiscsi.ipc.structs_layout import LAYOUTS
 
 REFUSED_MAX = 16
 """Clients without permission that may take their time to read so; the next are cut off at once."""
-
-_CHUNK = 1 << 16
-_UCRED = struct.Struct("iII")
 
 _log = logging.getLogger("iscsid")
 
@@ -73,6 +66,9 @@ class Limits:
     """From its connection to the end of its request."""
     settle_s: float = 0.02
     """Without a further byte, until the size of a request with a record is believed."""
+    quiet_s: float = 0.5
+    """Without a further byte, until a request of another size is taken for all there is: clients
+    write the whole of it at once."""
     write_s: float = 5.0
     """For taking the response, and for closing its end afterwards."""
 
@@ -91,11 +87,13 @@ Handler = Callable[[bytes, Head], Awaitable[bytes]]
 _CUT_SHORT = "a client of open-iscsi's socket sent %d bytes and no request, disconnecting it"
 
 
-class Server:
-    """Accepts clients on a listening socket. `close()` must be awaited.
+class Server(listening.StreamServer):
+    """Answers open-iscsi's clients. `close()` must be awaited.
 
     `is_allowed`: who may talk to us, by user id; anyone else gets error 13.
     """
+
+    backlog = 32
 
     def __init__(
         self,
@@ -104,33 +102,21 @@ class Server:
         is_allowed: Callable[[int], Awaitable[bool]],
         limits: Limits | None = None,
     ) -> None:
+        super().__init__()
         self.limits = limits or Limits()
         self.is_allowed = is_allowed
         self.requests = _Requests(handlers)
-        self._connections: set[asyncio.Task[None]] = set()
         self._work: set[asyncio.Task[bytes]] = set()
-        self._server: asyncio.Server | None = None
-        self._is_closing = False
         self.refused = 0
 
-    async def start(self, listener: socket.socket) -> None:
-        # Since 3.13 asyncio would try to remove the socket's file, and it has none.
-        options: dict[str, Any] = {}
-        if sys.version_info >= (3, 13):
-            options["cleanup_socket"] = False
-        self._server = await asyncio.start_unix_server(
-            self._accepted, sock=listener, backlog=BACKLOG, limit=_CHUNK, **options
-        )
-
-    def stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _Connection(self, reader, writer).serve()
 
     async def close(self, flush_s: float = 1.0) -> None:
         """Give up all work, tell the clients who wait for it within `flush_s`, disconnect all."""
         self._is_closing = True
         self.stop_listening()
-        connections = list(self._connections)
+        connections = list(self._clients)
         # Work that has just ended has its answer written; only the rest is given up.
         await asyncio.sleep(0)
         for work in list(self._work):
@@ -157,45 +143,36 @@ class Server:
                 raise
             return structs.encode_answer(head.command, ExitCode.DAEMON_COMMUNICATION)
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        if self._is_closing:  # accepted in the very moment
-            writer.transport.abort()
-            return
-        self._connections.add(task)
-        try:
-            await _Connection(self, reader, writer).serve()
-        except asyncio.CancelledError:
-            # Only close() cancels us; asyncio's stream protocol would log it as an error.
-            pass
-        except ConnectionError:
-            _log.debug("a client of open-iscsi's socket left before its answer")
-        finally:
-            self._connections.discard(task)
-            writer.transport.abort()
 
-
-class _Connection:
+class _Connection(listening.StreamConnection):
     """One client."""
 
     def __init__(
         self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        super().__init__(reader, writer)
         self._server = server
         self._limits = server.limits
-        self._reader = reader
-        self._writer = writer
-        self._buffer = bytearray()
 
     async def serve(self) -> None:
         if not await self._is_allowed():
             await self._refuse()
             return
-        head = await self._read_request()
-        if head is None:
+        try:
+            head = await self._read_request()
+        except IpcError as error:
+            pid, _ = listening.peer(self._writer)
+            _log.error("process %d refused: %s", pid, error)
+            await self._answer(structs.encode_answer(self._command(), error.exit_code))
             return
-        await self._answer(await self._server.carry_out(bytes(self._buffer), head))
+        if head is not None:
+            await self._answer(await self._server.carry_out(bytes(self._buffer), head))
+
+    def _command(self) -> int:
+        try:
+            return structs.decode_head(bytes(self._buffer)).command
+        except IpcError:
+            return 0
 
     async def _refuse(self) -> None:
         """Anyone may connect; only a few are waited for, lest they take all our descriptors."""
@@ -210,18 +187,19 @@ class _Connection:
             self._server.refused -= 1
 
     async def _is_allowed(self) -> bool:
-        sock: socket.socket = self._writer.get_extra_info("socket")
-        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        _, uid, _ = _UCRED.unpack(raw)
+        _, uid = listening.peer(self._writer)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.request_s):
                 if await self._server.is_allowed(uid):
                     return True
-        _log.error("Unauthorized user with UID=%u", uid)
+        self._server.refusals.note(uid)
         return False
 
     async def _read_request(self) -> Head | None:
-        """Fill the buffer with a whole request; None when the client sent no such thing."""
+        """Fill the buffer with a whole request; None when the client sent no such thing.
+
+        Raises Malformed for a request of an unknown size.
+        """
         try:
             async with asyncio.timeout(self._limits.request_s):
                 return await self._collect()
@@ -231,9 +209,9 @@ class _Connection:
 
     async def _collect(self) -> Head | None:
         while len(self._buffer) < structs.REQUEST_SIZE_MIN:
-            if not await self._read_some():
+            if not await self._read_more(self._limits.quiet_s if self._buffer else None):
                 if self._buffer:
-                    _log.error(_CUT_SHORT, len(self._buffer))
+                    raise structs.unknown_size(len(self._buffer))
                 return None
         head = structs.decode_head(bytes(self._buffer[: structs.HEAD_SIZE]))
         if head.command in structs.WITH_RECORD:
@@ -245,15 +223,23 @@ class _Connection:
         """Until a request of a known size has come and nothing follows it, or too much has."""
         while len(self._buffer) < structs.REQUEST_SIZE_MAX:
             is_whole = len(self._buffer) in LAYOUTS
-            try:
-                async with asyncio.timeout(self._limits.settle_s if is_whole else None):
-                    if not await self._read_some():
-                        return
-            except TimeoutError:
+            if not await self._read_more(
+                self._limits.settle_s if is_whole else self._limits.quiet_s
+            ):
+                if not is_whole:
+                    raise structs.unknown_size(len(self._buffer))
                 return
 
+    async def _read_more(self, limit_s: float | None) -> bool:
+        """Whether something came before the client's end, and in time."""
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._read_some()
+        except TimeoutError:
+            return False
+
     async def _read_some(self) -> bool:
-        data = await self._reader.read(_CHUNK)
+        data = await self._reader.read(listening.CHUNK)
         self._buffer += data
         return bool(data)
 
@@ -268,7 +254,7 @@ class _Connection:
                 await self._writer.drain()
                 self._writer.write_eof()
                 left = structs.REQUEST_SIZE_MAX + structs.PAYLOAD_MAX
-                while left > 0 and (data := await self._reader.read(_CHUNK)):
+                while left > 0 and (data := await self._reader.read(listening.CHUNK)):
                     left -= len(data)
 
 

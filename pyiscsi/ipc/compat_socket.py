@@ -1,34 +1,20 @@
-"""The address of open-iscsi's management socket, and the daemon's listener on it.
-
-Loaded by commands, so socket is imported only when it is used.
-"""
+"""The daemon's place on open-iscsi's management socket: an abstract name, anybody may take it."""
 
 from __future__ import annotations
 
-from pyiscsi.env import Env
+import errno
+import socket
+import time
+from collections.abc import Iterable
+
 from pyiscsi.errors import PyIscsiError
+from pyiscsi.ipc import stream
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Iterable, Mapping
-
-NAME = "ISCSIADM_ABSTRACT_NAMESPACE"
-BACKLOG = 32
-_VARIABLE = "PYISCSI_COMPAT_SOCKET"
-_NONE = "none"
+_RETRY_S = 0.1
 
 
-def name_for(env: Env, environ: Mapping[str, str]) -> str:
-    """The abstract name (without its NUL) of this installation; "" is none.
-
-    PYISCSI_COMPAT_SOCKET names another one, or `none`. An installation with a native socket of
-    its own must not meet the machine's real one, so it has none unless the variable says so.
-    """
-    given = environ.get(_VARIABLE, "")
-    if given:
-        return "" if given == _NONE else given
-    return NAME if env.socket_path == Env().socket_path else ""
+class NameTaken(PyIscsiError):
+    """Somebody has the name."""
 
 
 def address(name: str) -> str:
@@ -43,16 +29,28 @@ def choose(passed: Iterable[tuple[str, socket.socket]], name: str) -> socket.soc
 
 
 def bind(name: str) -> socket.socket:
-    """A socket with the name, not yet listening.
-
-    Raises PyIscsiError; another daemon, ours or open-iscsi's, is the usual reason.
-    """
-    import socket
-
+    """A socket with the name, not yet listening. Raises NameTaken, PyIscsiError."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(address(name))
     except OSError as error:
         listener.close()
-        raise PyIscsiError(f"Can not bind IPC socket @{name}: {error.strerror}") from error
+        kind = NameTaken if error.errno == errno.EADDRINUSE else PyIscsiError
+        raise kind(f"Can not bind IPC socket @{name}: {error.strerror or error}") from error
     return listener
+
+
+def holder(name: str, patience_s: float) -> tuple[int, int] | None:
+    """Process and user who listen under the name; blocks.
+
+    None when nobody accepts us: the name's owner may be about to listen, or unwilling to.
+    """
+    until = stream.now() + patience_s
+    while True:
+        try:
+            with stream.connect(address(name), until) as connection:
+                return stream.peer(connection)
+        except OSError as error:
+            if error.errno != errno.ECONNREFUSED or stream.now() >= until:
+                return None
+        time.sleep(_RETRY_S)

@@ -7,12 +7,12 @@ from pyiscsi.ipc.client import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from pyiscsi.env import Env
     from pyiscsi.ipc.compat_client import CompatClient, Discover
+    from pyiscsi.ipc.conversation import Conversation
 
-    AnyClient = Client | CompatClient
     Hook = Callable[[], None]
 
 
@@ -26,12 +26,11 @@ class _OtherStarted(Exception):
 
 def connect(
     env: Env,
-    environ: Mapping[str, str],
     *,
     startup: Callable[[], None] | None = None,
     timeout: float | None = None,
     discover: Discover | None = None,
-) -> AnyClient:
+) -> Conversation:
     """A client of the daemon that runs.
 
     `startup` is run once when neither listens, and may start either. `timeout` bounds the first
@@ -42,7 +41,7 @@ def connect(
     def other() -> CompatClient | None:
         from pyiscsi.ipc import compat_client
 
-        return compat_client.find(env, environ, timeout=timeout, discover=discover)
+        return compat_client.find(env, timeout=timeout, discover=discover)
 
     # First without starting anything: a daemon of either kind comes before a new one.
     hooks = [None] if startup is None else [None, _then(startup, other)]
@@ -54,7 +53,7 @@ def connect(
         except IpcError as error:
             if error.exit_code != ExitCode.DAEMON_NOT_CONNECTED:
                 raise
-            found = other()
+            found = other() if not hooks else _unless_foreign(other)
             if found is not None:
                 return found
             if not hooks:
@@ -66,8 +65,18 @@ def _then(startup: Callable[[], None], other: Callable[[], CompatClient | None])
 
     def start() -> None:
         startup()
-        found = other()
+        found = _unless_foreign(other)
         if found is not None:
             raise _OtherStarted(found)
 
     return start
+
+
+def _unless_foreign(other: Callable[[], CompatClient | None]) -> CompatClient | None:
+    """An ordinary user who took the name does not keep a daemon from being started."""
+    from pyiscsi.ipc.compat_exchange import ForeignSocket
+
+    try:
+        return other()
+    except ForeignSocket:
+        return None

@@ -5,7 +5,8 @@ requests `{"id", "op", "args", "timeout"}`, replies `{"id", "ok"}` or `{"id", "e
 progress `{"id", "event"}`. Text is ASCII JSON; undecodable bytes of names travel as surrogate
 escapes and come out unchanged.
 
-The module is loaded by commands, so it imports json only when a message is made.
+The module is loaded by commands, so it does without the json module, whose Python half takes as
+long to load as the interpreter itself.
 """
 
 from __future__ import annotations
@@ -34,17 +35,13 @@ class Malformed(IpcError):
 
 
 def encode(message: Message) -> bytes:
-    import json
-
-    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+    return _dumps(message).encode("ascii") + b"\n"
 
 
 def decode(line: bytes) -> Message:
     """The object in one line. Raises Malformed for anything else, however deep or odd."""
-    import json
-
     try:
-        message = json.loads(line)
+        message = _loads(line)
     except (ValueError, RecursionError) as error:
         raise Malformed("message is not JSON") from error
     if not isinstance(message, dict):
@@ -52,27 +49,75 @@ def decode(line: bytes) -> Message:
     return message
 
 
+class _Scanning:
+    """What the json module's C scanner wants to know: the choices of json.loads."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float = parse_constant = float
+    parse_int = int
+
+
+def _refuse(value: object) -> object:
+    raise TypeError(f"{type(value).__name__} has no place in a message")
+
+
+def _dumps(message: Message) -> str:
+    """json.dumps(), by the C half of the module alone where it is as we know it."""
+    try:
+        from _json import encode_basestring_ascii, make_encoder
+
+        make = make_encoder(
+            None, _refuse, encode_basestring_ascii, None, ":", ",", False, False, True
+        )
+        return "".join(make(message, 0))
+    except (ImportError, TypeError):
+        import json
+
+        return json.dumps(message, separators=(",", ":"))
+
+
+def _loads(line: bytes) -> object:
+    """json.loads(), by the C half of the module alone where nothing is odd about the line."""
+    try:
+        from _json import make_scanner
+
+        text = line.decode("ascii").strip(" \t\n\r")
+        message, end = make_scanner(_Scanning)(text, 0)  # type: ignore[arg-type]
+        if end == len(text):
+            return message
+    except (ImportError, TypeError, AttributeError, ValueError, StopIteration):
+        pass
+    import json
+
+    return json.loads(line)
+
+
 def hello(program: str, version: str) -> Message:
     return {"hello": {"protocol": PROTOCOL, "program": program, "version": version}}
 
 
-def check_hello(message: Message, program: str, version: str) -> None:
-    """Accept the other side's first message, or raise Malformed, or DaemonError it carries.
+def check_hello(message: Message, program: str, version: str) -> str:
+    """Accept the other side's first message: its program and version.
 
-    A protocol other than ours raises IpcError with status 16 naming both programs and versions.
+    Raises Malformed, or the DaemonError it carries. A protocol other than ours raises IpcError
+    with status 16 naming both programs and versions.
     """
     if "error" in message:
         raise error_of(message)
-    peer = message.get("hello")
-    if not isinstance(peer, dict) or not isinstance(peer.get("protocol"), int):
-        raise Malformed("the first message must be a hello")
-    if peer["protocol"] != PROTOCOL:
+    fields = message.get("hello")
+    if not isinstance(fields, dict) or not isinstance(fields.get("protocol"), int):
+        raise Malformed(
+            f"{program} {version} speaks protocol {PROTOCOL}, in which the first message is a hello"
+        )
+    peer = f"{_printable(fields.get('program'))} {_printable(fields.get('version'))}"
+    if fields["protocol"] != PROTOCOL:
         raise IpcError(
-            f"{program} {version} speaks protocol {PROTOCOL}, "
-            f"{_printable(peer.get('program'))} {_printable(peer.get('version'))} "
-            f"speaks protocol {peer['protocol']}; they must come from the same release",
+            f"{program} {version} speaks protocol {PROTOCOL}, {peer} speaks protocol "
+            f"{fields['protocol']}; they must come from the same release",
             ExitCode.INVALID_REQUEST,
         )
+    return peer
 
 
 def _printable(value: object) -> str:

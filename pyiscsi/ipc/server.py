@@ -9,23 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import socket
-import struct
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from pyiscsi import __version__
 from pyiscsi.errors import AccessDenied, ExitCode, InvalidArgument, IpcError, PyIscsiError
-from pyiscsi.ipc import messages
+from pyiscsi.ipc import listening, messages
 from pyiscsi.ipc.messages import Malformed, Message
 
 PROGRAM = "iscsid"
-BACKLOG = 128
-_CHUNK = 1 << 16
-_UCRED = struct.Struct("iII")
+
+_SHOWN_MAX = 64
 
 _log = logging.getLogger("iscsid")
 
@@ -62,11 +57,13 @@ class Limits:
     """Requests of one connection at a time; more are not read until some have ended."""
 
 
-class Server:
-    """Accepts clients on a listening socket and runs the operations they ask for.
+class Server(listening.StreamServer):
+    """Runs the operations that clients ask for.
 
     `allowed_uids`: who may talk to us; anyone else gets error 13. `close()` must be awaited.
     """
+
+    backlog = 128
 
     def __init__(
         self,
@@ -75,34 +72,28 @@ class Server:
         allowed_uids: frozenset[int] = frozenset({0}),
         limits: Limits | None = None,
     ) -> None:
+        super().__init__()
         self.operations = operations
         self.limits = limits or Limits()
         self._allowed_uids = allowed_uids
-        self._connections: dict[asyncio.Task[None], Connection] = {}
+        self._connections: set[Connection] = set()
         self._work: set[asyncio.Task[Message]] = set()
-        self._server: asyncio.Server | None = None
-        self._is_closing = False
 
-    async def start(self, listener: socket.socket) -> None:
-        # Since 3.13 asyncio would remove the socket file, which may be systemd's.
-        options: dict[str, Any] = {}
-        if sys.version_info >= (3, 13):
-            options["cleanup_socket"] = False
-        self._server = await asyncio.start_unix_server(
-            self._accepted, sock=listener, backlog=BACKLOG, limit=_CHUNK, **options
-        )
-
-    def stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(self, reader, writer)
+        self._connections.add(connection)
+        try:
+            await connection.serve(self._allowed_uids)
+        finally:
+            self._connections.discard(connection)
 
     async def close(self, flush_s: float = 1.0) -> None:
         """End all connections and all work; replies already due get `flush_s` seconds."""
         self._is_closing = True
         self.stop_listening()
-        connections = list(self._connections.items())
-        await asyncio.gather(*(connection.end(flush_s) for _, connection in connections))
-        doomed = [*self._work, *(task for task, _ in connections)]
+        clients = list(self._clients)
+        await asyncio.gather(*(connection.end(flush_s) for connection in self._connections))
+        doomed = [*self._work, *clients]
         for task in doomed:
             task.cancel()
         await asyncio.gather(*doomed, return_exceptions=True)
@@ -123,40 +114,21 @@ class Server:
         if not task.cancelled():
             task.exception()  # fetched, so that one whose client has left is not reported
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_closing:  # accepted in the very moment
-            writer.transport.abort()
-            return
-        connection = Connection(self, reader, writer)
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections[task] = connection
-        try:
-            await connection.serve(self._allowed_uids)
-        except asyncio.CancelledError:
-            # Only close() cancels us; asyncio's stream protocol would log it as an error.
-            pass
-        except ConnectionError:
-            pass
-        finally:
-            del self._connections[task]
 
-
-class Connection:
+class Connection(listening.StreamConnection):
     """One client: reads its lines, runs a task for each request, writes the replies."""
 
     def __init__(
         self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        super().__init__(reader, writer)
         self._server = server
         self._limits = server.limits
-        self._reader = reader
-        self._writer = writer
-        self._buffer = bytearray()
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(server.limits.in_flight)
         self._ending = False
         self._idle_s: float | None = None
+        self._peer = ""
 
     async def serve(self, allowed_uids: frozenset[int]) -> None:
         """Talk until the client leaves or breaks the protocol."""
@@ -186,11 +158,9 @@ class Connection:
             self._writer.transport.abort()
 
     def _check_peer(self, allowed_uids: frozenset[int]) -> None:
-        sock: socket.socket = self._writer.get_extra_info("socket")
-        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        _, uid, _ = _UCRED.unpack(raw)
+        _, uid = listening.peer(self._writer)
         if uid not in allowed_uids:
-            _log.error("Unauthorized user with UID=%u", uid)
+            self._server.refusals.note(uid)
             raise AccessDenied
 
     async def _exchange_hello(self) -> None:
@@ -201,7 +171,11 @@ class Connection:
             raise Malformed("no hello in time") from error
         if line is None:
             raise ConnectionError("client left")
-        messages.check_hello(messages.decode(line), PROGRAM, __version__)
+        try:
+            self._peer = messages.check_hello(messages.decode(line), PROGRAM, __version__)
+        except IpcError as error:
+            _log.error("%s", error)
+            raise
         await self._send(messages.hello(PROGRAM, __version__))
         self._idle_s = self._limits.idle_s
 
@@ -228,13 +202,13 @@ class Connection:
         if deadline is not None:
             try:
                 async with asyncio.timeout_at(deadline):
-                    return await self._reader.read(_CHUNK)
+                    return await self._reader.read(listening.CHUNK)
             except TimeoutError as error:
                 raise Malformed("message was not completed in time") from error
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._idle_s):
-                    return await self._reader.read(_CHUNK)
+                    return await self._reader.read(listening.CHUNK)
             if not self._requests:
                 return b""
 
@@ -279,8 +253,12 @@ class Connection:
     async def _run(self, op: str, args: Message, limit_s: float | None, report: Report) -> Message:
         operation = self._server.operations.get(op)
         if operation is None:
-            _log.error("unknown request: %.64s", op if op.isprintable() else repr(op))
-            raise IpcError(exit_code=ExitCode.INVALID_REQUEST)
+            name = op[:_SHOWN_MAX] if op.isprintable() else ascii(op[:_SHOWN_MAX])
+            _log.error("unknown request: %s", name)
+            raise IpcError(
+                f"{PROGRAM} {__version__} does not know the request {name} of {self._peer}",
+                ExitCode.INVALID_REQUEST,
+            )
         bounds = [bound for bound in (limit_s, operation.timeout_s) if bound is not None]
         work = operation.run(args, report)
         scope = asyncio.timeout(min(bounds, default=None))

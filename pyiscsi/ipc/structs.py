@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 
+from pyiscsi import __version__
 from pyiscsi.errors import InvalidArgument, IpcError
 from pyiscsi.ipc.structs_layout import (
     CHAP_ALGORITHMS,
@@ -16,6 +17,7 @@ from pyiscsi.ipc.structs_layout import (
     MULTIPLE_OFFSET,
     NUMBERS,
     UNUSED_ALGORITHM,
+    known_sizes,
 )
 
 TYPE_CHECKING = False
@@ -147,6 +149,13 @@ def decode_head(data: bytes) -> Head:
     return Head(command, payload_length, number)
 
 
+def unknown_size(size: int) -> Malformed:
+    return Malformed(
+        f"request of {size} bytes is of no known release of open-iscsi; "
+        f"iscsid {__version__} knows those of {known_sizes()}"
+    )
+
+
 def decode_request(data: bytes) -> Request:
     """A request of one of the known sizes.
 
@@ -154,7 +163,7 @@ def decode_request(data: bytes) -> Request:
     """
     layout = LAYOUTS.get(len(data))
     if layout is None:
-        raise Malformed(f"request of {len(data)} bytes is of no known release of open-iscsi")
+        raise unknown_size(len(data))
     head = decode_head(data)
     if head.command not in WITH_RECORD:
         return Request(head.command, head.number)

@@ -214,3 +214,9 @@ LAYOUTS: Mapping[int, Layout] = {
     layout.size: layout for layout in (LAYOUT_2_1_8, LAYOUT_2_1_11, LAYOUT_MASTER)
 }
 """By the size of the request."""
+
+
+def known_sizes() -> str:
+    """The sizes of requests and whose they are, for a message about another one."""
+    *most, last = (f"{layout.size} ({layout.name})" for layout in LAYOUTS.values())
+    return f"{', '.join(most)} and {last}"

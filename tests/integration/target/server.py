@@ -39,10 +39,12 @@ class ScriptedTarget:
     them. `seen` is an asyncio.Condition-free way to wait: `await target.wait_for_requests(n)`.
     """
 
-    def __init__(self, script: Script | None = None, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self, script: Script | None = None, address: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.script = script or Script()
         self.address = address
-        self.port = 0
+        self.port = port
         self.requests: list[AnyPdu] = []
         self.connections = 0
         self.ended = 0
@@ -51,7 +53,7 @@ class ScriptedTarget:
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> ScriptedTarget:
-        self._server = await asyncio.start_server(self._accept, self.address, 0)
+        self._server = await asyncio.start_server(self._accept, self.address, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

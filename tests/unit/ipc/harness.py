@@ -12,8 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from pyiscsi import __version__
+from pyiscsi.env import Env
+from pyiscsi.errors import ExitCode, IpcError
 from pyiscsi.ipc import messages
 from pyiscsi.ipc.server import Limits, Operation, Server
+
+ENOUGH_S = 20
+"""For what must end by itself long before."""
 
 OWN_UID = frozenset({os.geteuid()})
 
@@ -116,6 +122,57 @@ def running(
     assert not thread.is_alive()
     if outcome:
         raise outcome[0]
+
+
+@contextmanager
+def peer(env: Env, behave: Callable[[socket.socket], None]) -> Iterator[None]:
+    """A daemon of one connection that behaves as it likes."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(env.socket_path)
+    listener.listen()
+
+    def body() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(10)
+            behave(connection)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(10)
+        listener.close()
+    assert not thread.is_alive()
+
+
+def greet(connection: socket.socket) -> None:
+    connection.recv(1000)
+    connection.sendall(messages.encode(messages.hello("iscsid", __version__)))
+
+
+def outcome(work: Callable[[], object]) -> IpcError:
+    """The error a wait ends with. Fails when it does not end."""
+    caught: list[IpcError] = []
+
+    def run() -> None:
+        try:
+            work()
+        except IpcError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(ENOUGH_S)
+    assert not thread.is_alive(), "it still waits"
+    assert caught, "no error"
+    return caught[0]
+
+
+def timed_out(work: Callable[[], object], text: str = "iscsid request timed out") -> None:
+    error = outcome(work)
+    assert (error.exit_code, str(error)) == (ExitCode.REQUEST_TIMED_OUT, text)
 
 
 async def echo(args: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

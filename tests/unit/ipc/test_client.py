@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,43 +18,15 @@ from pyiscsi import __version__
 from pyiscsi.env import Env
 from pyiscsi.errors import DaemonError, ExitCode, IpcError
 from pyiscsi.ipc import client as client_module
-from pyiscsi.ipc import messages
+from pyiscsi.ipc import messages, stream
 from pyiscsi.ipc.client import Client
 from pyiscsi.ipc.server import Operation
-from tests.unit.ipc.harness import echo, raising, returning, running
+from tests.unit.ipc.harness import echo, greet, peer, raising, returning, running
 
 
 @pytest.fixture
 def env(tmp_path: Path) -> Env:
     return Env(socket_path=str(tmp_path / "socket"))
-
-
-@contextmanager
-def peer(env: Env, behave: Callable[[socket.socket], None]) -> Iterator[None]:
-    """A daemon of one connection that behaves as it likes."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(env.socket_path)
-    listener.listen()
-
-    def body() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.settimeout(10)
-            behave(connection)
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join(10)
-        listener.close()
-    assert not thread.is_alive()
-
-
-def greet(connection: socket.socket) -> None:
-    connection.recv(1000)
-    connection.sendall(messages.encode(messages.hello("iscsid", __version__)))
 
 
 def test_a_conversation(env: Env) -> None:
@@ -111,10 +84,19 @@ def test_nobody_listens(env: Env) -> None:
 
 
 def test_no_permission(env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_try", lambda path: 13)
+    monkeypatch.setattr(stream, "connect", _refuse)
     with pytest.raises(IpcError) as caught:
         Client.connect(env)
     assert caught.value.exit_code == ExitCode.ACCESS
+
+
+def _refuse(address: str, until: float) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(IpcError, match=r"^can not connect to iSCSI daemon \(22\)!$"):
+        Client.connect(Env(socket_path=str(tmp_path / ("x" * 200))))
 
 
 def test_the_startup_command_runs_once_and_is_waited_for(env: Env) -> None:
@@ -183,16 +165,16 @@ def test_a_refusal_is_read_although_our_hello_could_not_be_sent(env: Env) -> Non
         refused.set()
 
     class Slow(Client):
-        def _greet(self) -> None:
+        def _greet(self, until: float) -> None:
             refused.wait(10)
-            super()._greet()
+            super()._greet(until)
 
     with peer(env, behave), pytest.raises(DaemonError, match="daemon access denied"):
         Slow.connect(env)
 
 
 def test_a_daemon_of_another_release(env: Env) -> None:
-    """W-28."""
+    """W-28: both versions, both protocols, status 16, one line."""
 
     def behave(connection: socket.socket) -> None:
         connection.recv(1000)
@@ -201,27 +183,49 @@ def test_a_daemon_of_another_release(env: Env) -> None:
     with peer(env, behave), pytest.raises(IpcError) as caught:
         Client.connect(env)
     assert caught.value.exit_code == ExitCode.INVALID_REQUEST
-    assert "iscsid 8.8 speaks protocol 7" in str(caught.value)
+    assert str(caught.value) == (
+        f"iscsiadm {__version__} speaks protocol {messages.PROTOCOL}, "
+        "iscsid 8.8 speaks protocol 7; they must come from the same release"
+    )
 
 
-@pytest.mark.parametrize("said", [b"", b"junk\n", b'{"ok":{}}\n', b"\xff" * 100 + b"\n"])
+def test_a_daemon_that_refuses_our_release(env: Env) -> None:
+    """W-28: what a newer one says of us is shown as it is."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(b'{"id":null,"error":{"code":16,"text":"iscsid 9 speaks protocol 7"}}\n')
+
+    with (
+        peer(env, behave),
+        pytest.raises(DaemonError, match=r"^iscsid 9 speaks protocol 7$") as caught,
+    ):
+        Client.connect(env)
+    assert caught.value.exit_code == ExitCode.INVALID_REQUEST
+
+
+@pytest.mark.parametrize("said", [b"junk\n", b'{"ok":{}}\n', b"\xff" * 100 + b"\n", b"\n"])
 def test_something_that_is_no_iscsid(env: Env, said: bytes) -> None:
+    """Our version, and how it began, in one printable line."""
+
     def behave(connection: socket.socket) -> None:
         connection.recv(1000)
         connection.sendall(said)
 
-    with peer(env, behave), pytest.raises(IpcError):
+    with peer(env, behave), pytest.raises(IpcError) as caught:
         Client.connect(env)
+    assert caught.value.exit_code == ExitCode.INVALID_REQUEST
+    line = str(caught.value)
+    assert f"iscsiadm {__version__} speaks protocol {messages.PROTOCOL}" in line
+    assert ascii(said[:-1][:40].decode("latin-1")) in line
+    assert line.isascii()
+    assert line.isprintable()
 
 
-def test_a_silent_daemon(env: Env) -> None:
-    over = threading.Event()
-    with peer(env, lambda connection: bool(over.wait(10)) and None):
-        with pytest.raises(IpcError) as caught:
-            Client.connect(env, timeout=0.05)
-        over.set()
-    assert caught.value.exit_code == ExitCode.REQUEST_TIMED_OUT
-    assert str(caught.value) == "iscsid request timed out"
+def test_a_daemon_that_leaves_during_the_greeting(env: Env) -> None:
+    with peer(env, lambda connection: None), pytest.raises(IpcError) as caught:
+        Client.connect(env)
+    assert caught.value.exit_code == ExitCode.DAEMON_COMMUNICATION
 
 
 def test_no_answer_in_time(env: Env) -> None:
@@ -293,20 +297,3 @@ def test_descriptors_are_closed_on_failure(env: Env) -> None:
         with pytest.raises(IpcError):
             Client.connect(env)
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_daemon_with_a_full_backlog_is_waited_for(env: Env) -> None:
-    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
-        listener.bind(env.socket_path)
-        listener.listen(0)
-        first.connect(env.socket_path)
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                probe.connect(env.socket_path)
-        timer = threading.Timer(0.1, lambda: listener.accept()[0].close())
-        timer.start()
-        connection = client_module._try(env.socket_path)
-        timer.join()
-        assert isinstance(connection, socket.socket)
-        connection.close()

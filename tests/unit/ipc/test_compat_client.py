@@ -3,99 +3,22 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pyiscsi import __version__
 from pyiscsi.env import Env
 from pyiscsi.errors import DaemonError, IpcError
 from pyiscsi.ipc import compat_client, either, structs
-from pyiscsi.ipc.compat_client import CompatClient, NotListening
+from pyiscsi.ipc.compat_client import CompatClient
+from pyiscsi.ipc.compat_exchange import ForeignSocket, NotListening, UnknownRelease
 from pyiscsi.ipc.structs import Command
-from pyiscsi.ipc.structs_layout import LAYOUTS
-
-NAME = f"pyiscsi-test-client-{os.getpid()}"
-SIZES = (16104, 16112, 16128)
-RECORD = {"node.name": "iqn.2026-11.test:one", "iface.transport_name": "tcp"}
-LOGIN = {"record": RECORD, "multiple": True}
-TEXTS = {
-    Command.CONFIG_FILE: "/etc/iscsi/iscsid.conf",
-    Command.CONFIG_INAME: "iqn.2026-11.test:me",
-    Command.CONFIG_IALIAS: "alias",
-}
-
-
-def answer(data: bytes) -> bytes:
-    """What a healthy daemon says."""
-    head = structs.decode_head(data)
-    if head.command in TEXTS:
-        return structs.encode_text(head.command, TEXTS[head.command])
-    if head.command == Command.SESSION_INFO:
-        if head.number != 1:
-            return structs.encode_answer(head.command, 2)
-        return structs.encode_states(head.command, "LOGGED IN", "NO CHANGE")
-    if head.command == Command.SESSION_STATS:
-        return structs.encode_statistics(head.command, 1, {"txdata_octets": 5}, {"custom": 6})
-    return structs.encode_answer(head.command)
-
-
-class FakeDaemon:
-    """One client at a time, blocking until a whole struct of `size` has come, as the original."""
-
-    def __init__(self, size: int, respond: Callable[[bytes], bytes | None] = answer) -> None:
-        self._size = size
-        self._respond = respond
-        self.requests: list[bytes] = []
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(f"\0{NAME}")
-        self._listener.listen(32)
-        self._silent: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                self._serve_one(self._listener.accept()[0])
-
-    def _serve_one(self, client: socket.socket) -> None:
-        client.settimeout(10)
-        data = client.recv(self._size, socket.MSG_WAITALL)
-        self.requests.append(data)
-        response = self._respond(data)
-        if response is None:
-            self._silent.append(client)
-            return
-        with suppress(BrokenPipeError):
-            client.sendall(response)
-        client.close()
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
-        for each in (*self._silent, self._listener):
-            each.close()
-
-
-Start = Callable[..., FakeDaemon]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    daemons: list[FakeDaemon] = []
-
-    def run(*args: Any) -> FakeDaemon:
-        daemons.append(FakeDaemon(*args))
-        return daemons[-1]
-
-    yield run
-    for daemon in daemons:
-        daemon.close()
+from pyiscsi.ipc.structs_layout import LAYOUTS, known_sizes
+from tests.unit.ipc.compat_daemon import LOGIN, NAME, RECORD, SIZES, answer, env_of, squatted
+from tests.unit.ipc.conftest import Start
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -140,7 +63,7 @@ def test_several_at_once(start: Start) -> None:
         for request_id in reversed(sent):
             assert client.wait(request_id) == {}
         client.send("logout", {"sid": 9})
-    commands = [structs.decode_head(data).command for data in daemon.requests[2:7]]
+    commands = [structs.decode_head(data).command for data in daemon.requests[3:8]]
     assert commands == [Command.SESSION_LOGIN] * 5
 
 
@@ -183,7 +106,7 @@ FAILURES = (
     (structs.encode_answer(2, -1), DaemonError, 18),
     (structs.encode_answer(3, 0), IpcError, 18),
     (b"", IpcError, 18),
-    (bytes(2463), IpcError, 18),
+    (bytes(2463), UnknownRelease, 16),
     (None, IpcError, 33),
 )
 
@@ -207,90 +130,124 @@ def test_refused(start: Start) -> None:
     assert caught.value.exit_code == 13
 
 
+def unknown(seen: str) -> str:
+    """Our release and what it knows, and what was seen, in one line."""
+    return (
+        f"iscsiadm {__version__} knows open-iscsi's requests of {known_sizes()} bytes and answers "
+        f"of 2464; {seen}"
+    )
+
+
+def test_sizes_that_are_known() -> None:
+    assert known_sizes() == "16104 (2.1.8), 16112 (2.1.11) and 16128 (master)"
+
+
+@pytest.mark.parametrize("size", [16129, 16136, 40000])
+def test_a_daemon_of_a_release_to_come(start: Start, size: int) -> None:
+    """Longer structs than we know: seen by the first question, and the daemon is not held up."""
+    daemon = start(size)
+    with pytest.raises(UnknownRelease) as caught:
+        CompatClient.connect(NAME)
+    assert caught.value.exit_code == 16
+    assert str(caught.value) == unknown("this iscsid takes no request of 16128 bytes")
+    assert [len(data) for data in daemon.requests] == [16128]
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [
+        (16127, "this iscsid takes no request of 16112 bytes"),
+        (16108, "this iscsid takes no request of 16104 bytes"),
+        (16103, "this iscsid takes only shorter requests"),
+        (12000, "this iscsid takes only shorter requests"),
+    ],
+)
+def test_a_login_at_an_unknown_release(start: Start, size: int, seen: str) -> None:
+    """No login, with its secrets in the wrong places, is sent; questions are answered."""
+    daemon = start(size)
+    with CompatClient.connect(NAME) as client:
+        assert client.request("config")["initiator_name"] == "iqn.2026-11.test:me"
+        with pytest.raises(UnknownRelease) as caught:
+            client.request("login", LOGIN)
+    assert str(caught.value) == unknown(seen)
+    commands = {structs.decode_head(data).command for data in daemon.requests}
+    assert Command.SESSION_LOGIN not in commands
+
+
+@pytest.mark.parametrize(
+    ("data", "seen"),
+    [
+        (answer(structs.encode_request(structs.Request(10), LAYOUTS[16128])) + bytes(8),
+         "this iscsid's answers are longer"),
+        (bytes(2000), "this iscsid answered 2000 bytes"),
+    ],
+)  # fmt: skip
+def test_answers_of_an_unknown_release(start: Start, data: bytes, seen: str) -> None:
+    start(16128, lambda request: data)
+    with pytest.raises(UnknownRelease) as caught:
+        CompatClient.connect(NAME)
+    assert str(caught.value) == unknown(seen)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's identity")
-def test_foreign_daemon() -> None:
-    """A name that another user took is told nothing, least of all a password."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"\0{NAME}")
-        child = os.fork()
-        if child == 0:
-            # The credentials a client sees are those at listen().
-            os.setuid(65534)
-            listener.listen(1)
-            os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
-        with pytest.raises(IpcError, match=r"can not connect to iSCSI daemon \(1\)!"):
+def test_foreign_daemon(tmp_path: Path) -> None:
+    """A name that another user took is told nothing, and keeps nobody from starting a daemon."""
+    with squatted(NAME) as (listener, pid):
+        shown = (
+            f"can not connect to iSCSI daemon (1)! @{NAME} belongs to process {pid} of user 65534"
+        )
+        with pytest.raises(ForeignSocket) as caught:
             CompatClient.connect(NAME)
-        accepted = listener.accept()[0]
-        with accepted:
+        assert (caught.value.exit_code, str(caught.value)) == (20, shown)
+        with listener.accept()[0] as accepted:
             assert accepted.recv(1) == b""
-
-
-def test_full_backlog() -> None:
-    """A daemon that has its hands full is waited for."""
-    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
-        listener.bind(f"\0{NAME}")
-        listener.listen(0)
-        first.connect(f"\0{NAME}")
-        probe = socket.socket(socket.AF_UNIX)
-        with probe:
-            probe.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                probe.connect(f"\0{NAME}")
-        timer = threading.Timer(0.1, lambda: listener.accept()[0].close())
-        timer.start()
-        compat_client._open(NAME).close()
-        timer.join()
-
-
-def test_silent_daemon(start: Start) -> None:
-    start(16104, lambda data: None)
-    with pytest.raises(IpcError) as caught:
-        CompatClient.connect(NAME, 0.3)
-    assert caught.value.exit_code == 33
+        started = []
+        with pytest.raises(ForeignSocket):
+            either.connect(env_of(tmp_path), startup=lambda: started.append(True))
+        assert started == [True]
 
 
 def test_no_daemon(tmp_path: Path) -> None:
     """Nobody listens: found nothing, and both sockets together say what the native one says."""
     with pytest.raises(NotListening, match=r"^can not connect to iSCSI daemon \(111\)!$"):
         CompatClient.connect(NAME)
-    env, environ = Env(socket_path=str(tmp_path / "native")), {"PYISCSI_COMPAT_SOCKET": NAME}
-    assert compat_client.find(env, environ) is None
-    assert compat_client.find(env, {}) is None
+    env = env_of(tmp_path)
+    assert compat_client.find(env) is None
+    assert compat_client.find(Env(socket_path=env.socket_path)) is None
     with pytest.raises(IpcError) as caught:
-        either.connect(env, environ)
+        either.connect(env)
     assert caught.value.exit_code == 20
 
 
 def test_either(start: Start, tmp_path: Path) -> None:
     """Without a native socket open-iscsi's daemon is used."""
     start(16104)
-    env, environ = Env(socket_path=str(tmp_path / "native")), {"PYISCSI_COMPAT_SOCKET": NAME}
-    with either.connect(env, environ) as client:
+    env = env_of(tmp_path)
+    with either.connect(env) as client:
         assert isinstance(client, CompatClient)
         assert client.request("stop") == {}
 
 
 def test_started_by_the_command(start: Start, tmp_path: Path) -> None:
     """D-013: the startup command may bring open-iscsi's daemon up; it is run once."""
-    env, environ = Env(socket_path=str(tmp_path / "native")), {"PYISCSI_COMPAT_SOCKET": NAME}
+    env = env_of(tmp_path)
     runs = []
 
     def startup() -> None:
         runs.append(start(16104))
 
     for _ in range(2):
-        with either.connect(env, environ, startup=startup) as client:
+        with either.connect(env, startup=startup) as client:
             assert isinstance(client, CompatClient)
     assert len(runs) == 1
 
 
 def test_startup_that_fails(tmp_path: Path) -> None:
     """What the startup command raises comes through; nothing is waited for."""
-    env, environ = Env(socket_path=str(tmp_path / "native")), {"PYISCSI_COMPAT_SOCKET": NAME}
+    env = env_of(tmp_path)
 
     def startup() -> None:
         raise IpcError("it cannot be started", 20)
 
     with pytest.raises(IpcError, match="it cannot be started"):
-        either.connect(env, environ, startup=startup)
+        either.connect(env, startup=startup)
