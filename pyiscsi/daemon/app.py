@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pyiscsi.daemon import compat, logsetup, notify, process
+from pyiscsi.daemon.background import Background
 from pyiscsi.daemon.discover import Discovery
 from pyiscsi.daemon.nokernel import NoKernel
 from pyiscsi.daemon.pidfile import AlreadyRunning, LockedFile, PidFile
@@ -98,6 +99,7 @@ class Daemon:
         self._env = env
         self._environ = environ
         self._compat: compat_server.Server | None = None
+        self._background: Background | None = None
         self._parts = parts or real_parts(environ)
         self._passed = passed or []
         self._readiness = readiness or process.Readiness()
@@ -139,7 +141,7 @@ class Daemon:
 
     async def _start(self, stack: AsyncExitStack) -> Server:
         listener = self._claim(stack)
-        compat_listener = compat.claim(self._env, self._environ, self._passed)
+        compat_listener = await compat.claim(self._env, self._passed)
         if compat_listener is not None:
             stack.callback(compat_listener.close)
         kernel = await self._open_kernel(stack)
@@ -147,7 +149,10 @@ class Daemon:
         registry = self._parts.registry(kernel, self._env, self._settings)
         stack.push_async_callback(registry.close)
         discovery = Discovery(self._env, self._settings, kernel)
-        requests = Requests(registry, self._settings, discovery, self._stop)
+        self._background = Background(self._env, self._settings, discovery, registry)
+        stack.push_async_callback(self._background.close)
+        keep_trying = self._background.awaited.add
+        requests = Requests(registry, self._settings, discovery, self._stop, keep_trying)
         server = Server(
             requests.table(),
             allowed_uids=frozenset({0, self._options.uid or os.geteuid()}),
@@ -158,15 +163,23 @@ class Daemon:
         stack.push_async_callback(self._end_tasks)
         await self._adopt(registry)
         await server.start(listener)
-        if compat_listener is not None:
-            self._compat = compat_server.Server(
-                compat.CompatRequests(requests), is_allowed=compat.Peers(self._settings)
-            )
-            await self._compat.start(compat_listener)
+        await self._serve_compat(compat_listener, requests)
+        self._background.start()
         self._spawn(self._notifier.watchdog())
         self._readiness.announce()
         self._notifier.send(notify.READY)
         return server
+
+    async def _serve_compat(self, listener: socket.socket | None, requests: Requests) -> None:
+        if not self._env.compat_socket:
+            return
+        self._compat = compat_server.Server(
+            compat.CompatRequests(requests), is_allowed=compat.Peers(self._settings)
+        )
+        if listener is None:
+            self._spawn(compat.serve_when_free(self._compat, self._env.compat_socket))
+        else:
+            await self._compat.start(listener)
 
     def _claim(self, stack: AsyncExitStack) -> socket.socket:
         """Become the only daemon, and hold the socket. Raises PyIscsiError."""
@@ -252,7 +265,14 @@ class Daemon:
 
     def _reload(self) -> None:
         _log.info("reading the settings again")
-        self._spawn(self._read_settings())
+        self._spawn(self._read_again())
+
+    async def _read_again(self) -> None:
+        self._notifier.send(notify.reloading())
+        await self._read_settings()
+        if self._background is not None:
+            self._background.reload()
+        self._notifier.send(notify.READY)
 
     async def _read_settings(self) -> None:
         await asyncio.to_thread(self._settings.reload)

@@ -111,22 +111,31 @@ class Discovery:
     async def __call__(self, args: Message) -> Message:
         """Raises DaemonError with the lines the user should see."""
         job = parse_job(args)
+        bindings, lines = await self.ask(job)
+        for binding in bindings:
+            lines += binding.lines
+            if binding.error is not None and not _is_tolerated(binding, job, bindings):
+                raise DaemonError(str(binding.error), binding.error.exit_code, tuple(lines))
+        # An empty answer deletes nothing, as in the original.
+        if job.writes and any(binding.portals for binding in bindings):
+            lines += await asyncio.to_thread(self._store, job, bindings)
+        if any(line.startswith(_NOT_STORED) for line in lines):
+            raise DaemonError("", ExitCode.DATABASE, tuple(lines))
+        return {"found": [entry for each in bindings for entry in _entries(each)],
+                "messages": lines}  # fmt: skip
+
+    async def ask(self, job: Job) -> tuple[list[Binding], list[str]]:
+        """One question for each iface, with its answer or error; and lines about unusable ifaces.
+
+        Nothing is written. Raises DaemonError (21) when there is no iface to ask through.
+        """
         bindings, lines = await asyncio.to_thread(self._bind, job)
         bindings, dropped = await self._drop_without_driver(bindings)
         lines += dropped
         if not bindings:
             raise DaemonError("", NoObjectsFound.exit_code, tuple(lines))
         await self._explore_all(job, bindings)
-        for binding in bindings:
-            lines += binding.lines
-            if binding.error is not None and not _is_tolerated(binding, job, bindings):
-                raise DaemonError(str(binding.error), binding.error.exit_code, tuple(lines))
-        if job.writes:
-            lines += await asyncio.to_thread(self._store, job, bindings)
-        if any(line.startswith(_NOT_STORED) for line in lines):
-            raise DaemonError("", ExitCode.DATABASE, tuple(lines))
-        return {"found": [entry for each in bindings for entry in _entries(each)],
-                "messages": lines}  # fmt: skip
+        return bindings, lines
 
     def _bind(self, job: Job) -> tuple[list[Binding], list[str]]:
         from pyiscsi.records.ifaces import IfaceStore

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pyiscsi.daemon.settings import Settings
-from pyiscsi.errors import InvalidArgument
+from pyiscsi.errors import InvalidArgument, PyIscsiError
 from pyiscsi.ipc.messages import Message
 from pyiscsi.ipc.server import Operation, Report
 
 if TYPE_CHECKING:
+    from pyiscsi.names import NodeKey
     from pyiscsi.records.record import Record
     from pyiscsi.transport.base import Statistics
 
@@ -37,7 +38,8 @@ class Requests:
     """Handlers of all ops.
 
     `discover`: carries a discovery out (daemon.discover). `stop`: begins the daemon's end and
-    returns when everything but the answer is done.
+    returns when everything but the answer is done. `keep_trying`: takes over an automatic login
+    that failed.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Requests:
         settings: Settings,
         discover: Callable[[Message], Awaitable[Message]],
         stop: Callable[[], Awaitable[None]],
+        keep_trying: Callable[[NodeKey, PyIscsiError], None] | None = None,
     ) -> None:
+        self._keep_trying = keep_trying
         self._sessions = sessions
         self._settings = settings
         self._discover = discover
@@ -58,6 +62,7 @@ class Requests:
             "discover": Operation(self.discover, timeout_s=DISCOVERY_TIMEOUT_S),
             "login": Operation(self.login, outlives_client=True),
             "logout": Operation(self.logout, outlives_client=True),
+            "ping": Operation(self.ping),
             "session_info": Operation(self.session_info),
             "stats": Operation(self.stats, timeout_s=STATISTICS_TIMEOUT_S),
             "stop": Operation(self.stop),
@@ -76,11 +81,22 @@ class Requests:
     async def login(self, args: Message, report: Report) -> Message:
         record = node_record(argument(args, "record", dict))
         multiple = argument(args, "multiple", bool, False)
-        sid, host = await self._sessions.login(record, multiple=multiple)
+        keep_trying = argument(args, "keep_trying", bool, False)
+        try:
+            sid, host = await self._sessions.login(record, multiple=multiple)
+        except PyIscsiError as error:
+            wanted = keep_trying and self._settings.retry_automatic_logins
+            if wanted and self._keep_trying is not None:
+                self._keep_trying(record.node_key(), error)
+            raise
         return {"sid": sid, "host": host}
 
     async def logout(self, args: Message, report: Report) -> Message:
         await self._sessions.logout(argument(args, "sid", int))
+        return {}
+
+    async def ping(self, args: Message, report: Report) -> Message:
+        """Asked by a client that waits for something else: whether we live."""
         return {}
 
     async def session_info(self, args: Message, report: Report) -> Message:

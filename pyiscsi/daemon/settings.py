@@ -34,6 +34,7 @@ class Settings:
     initiator_alias: str = ""
     safe_logout: bool = False
     ipc_auth_uid: bool = True
+    retry_automatic_logins: bool = False
     problems: list[str] = field(default_factory=list, compare=False)
 
     @classmethod
@@ -66,10 +67,12 @@ class Settings:
         # usr/iscsid.c compares both values exactly; the uid rule is the default since 2.1.9.
         safe_logout = value(self.config_file, "iscsid.safe_logout") == "Yes"
         ipc_auth_uid = value(self.config_file, "iscsid.ipc_auth_uid") != "No"
+        retry = value(self.config_file, "iscsid.retry_automatic_logins") == "Yes"
         self.initiator_name = name
         self.initiator_alias = alias or os.uname().nodename
         self.safe_logout = safe_logout
         self.ipc_auth_uid = ipc_auth_uid
+        self.retry_automatic_logins = retry
         self.problems = problems
 
 

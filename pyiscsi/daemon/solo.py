@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from pyiscsi.daemon.discover import Discovery
 from pyiscsi.daemon.nokernel import NoKernel
@@ -17,6 +18,8 @@ def discover(env: Env, config: Message, args: Message) -> Message:
 
     Raises DaemonError, as that request does.
     """
+    # The daemon's log lines are not for a command's stderr, where logging would put them.
+    logging.getLogger("pyiscsi").addHandler(logging.NullHandler())
     settings = Settings(
         config["config_file"] or env.config_file,
         env.initiatorname_file,

@@ -30,12 +30,19 @@ _TRANSPORT_KEY = "iface.transport_name"
 
 
 def login_all(
-    context: Context, records: Sequence[Record], *, wait: bool, report: Report
-) -> int:  # fmt: skip
+    context: Context,
+    records: Sequence[Record],
+    *,
+    wait: bool,
+    report: Report,
+    keep_trying: bool = False,
+) -> int:
     """Make the sessions each record asks for (`nr_sessions`) and lacks. Returns the exit status:
     the first error met while sending, having enough sessions already included, else the first
     one the daemon answered. Without `wait` nothing is awaited and the daemon goes on alone.
+    `keep_trying`: the daemon may go on with a login that failed (iscsid.retry_automatic_logins).
     """
+    more = {"keep_trying": True} if keep_trying else {}
     running = _running(context)
     sent: Sent = []
     status = 0
@@ -48,7 +55,8 @@ def login_all(
             status = status or ExitCode.SESSION_EXISTS
             continue
         for _ in range(requested - present):
-            failed = _request(context, record, key, requested > 1, sent, report)
+            extra = {"multiple": requested > 1, **more}
+            failed = _request(context, record, key, extra, sent, report)
             status = status or failed
     failed = _await_all(sent, report) if wait else 0
     return status or failed
@@ -57,16 +65,21 @@ def login_all(
 def login_again(context: Context, record: Record, report: Report) -> int:
     """One more session of a record, however many there are (`session -r N -o new`)."""
     sent: Sent = []
-    failed = _request(context, record, record.node_key(), True, sent, report)
+    failed = _request(context, record, record.node_key(), {"multiple": True}, sent, report)
     return failed or _await_all(sent, report)
 
 
 def _request(
-    context: Context, record: Record, key: NodeKey, multiple: bool, sent: Sent, report: Report
+    context: Context,
+    record: Record,
+    key: NodeKey,
+    extra: dict[str, bool],
+    sent: Sent,
+    report: Report,
 ) -> int:
-    report(events.LoginRequested(key, multiple))
+    report(events.LoginRequested(key, extra["multiple"]))
     try:
-        args: dict[str, object] = {"record": record.to_map(), "multiple": multiple}
+        args: dict[str, object] = {"record": record.to_map(), **extra}
         sent.append((key, send(context, "login", args)))
     except IpcError as error:
         report(events.LoginFailed(key, error.exit_code, extra_lines(error)))
@@ -116,7 +129,8 @@ def login_by_startup(context: Context, mode: str, wait: bool, report: Report) ->
     plain = [record for record in chosen if not record.get_bool("node.leading_login")]
     status = 0
     if plain:
-        status = login_all(context, plain, wait=wait, report=report)
+        awaited = mode == "automatic"
+        status = login_all(context, plain, wait=wait, report=report, keep_trying=awaited)
         if status:
             report(events.PortalsMissed())
     if leading:

@@ -9,158 +9,25 @@ import signal
 import socket
 import stat
 import threading
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pyiscsi.daemon import app, notify, process
-from pyiscsi.daemon.app import Daemon, Options, Parts
-from pyiscsi.daemon.settings import Settings
+from pyiscsi.daemon import app, notify
+from pyiscsi.daemon.app import Options
 from pyiscsi.env import Env
 from pyiscsi.errors import PyIscsiError, TransportError
 from pyiscsi.ipc.client import Client
+from tests.unit.daemon.world import World, ask_config, env_of
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Env:
-    (tmp_path / "sys").mkdir()
-    (tmp_path / "initiatorname.iscsi").write_text("InitiatorName=iqn.a:me\n")
-    (tmp_path / "iscsid.conf").write_text("")
-    return Env(
-        config_root=str(tmp_path),
-        db_root=str(tmp_path / "db"),
-        lock_dir=str(tmp_path / "lock"),
-        sysfs_root=str(tmp_path / "sys"),
-        proc_root=str(tmp_path / "proc"),
-        socket_path=str(tmp_path / "socket"),
-        pid_file=str(tmp_path / "pid"),
-    )
-
-
-class World:
-    """What the daemon did, in order; and the parts it was given."""
-
-    def __init__(self, env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.env = env
-        self.notes: list[str] = []
-        self.open_error: Exception | None = None
-        self.adoption: Callable[[], Coroutine[Any, Any, None]] | None = None
-        self.settings: Settings | None = None
-        self.environ: dict[str, str] = {}
-        self.options = Options(foreground=True)
-        self.passed: list[tuple[str, socket.socket]] = []
-        monkeypatch.setattr(process, "harden", lambda root: self.notes.append("hardened"))
-        monkeypatch.setattr(app, "warm_up", lambda: None)
-
-    def sessions_exist(self) -> None:
-        os.makedirs(f"{self.env.sysfs_root}/class/iscsi_session/session1")
-
-    def daemon(self, ready: Ready) -> Daemon:
-        return Daemon(
-            self.options,
-            self.env,
-            self.environ,
-            parts=Parts(lambda env: FakeKernel(self), self.registry),
-            passed=self.passed,
-            readiness=ready,
-        )
-
-    def registry(self, kernel: Any, env: Env, settings: Settings) -> FakeRegistry:
-        self.settings = settings
-        return FakeRegistry(self)
-
-    def run(self, visit: Callable[[], Coroutine[Any, Any, None]] | None = None) -> int:
-        """Run the daemon; `visit` when it listens, then SIGTERM. The exit status."""
-
-        async def body() -> int:
-            ready = Ready()
-            task = asyncio.create_task(self.daemon(ready).run())
-            begun = asyncio.create_task(ready.event.wait())
-            await asyncio.wait([task, begun], return_when=asyncio.FIRST_COMPLETED)
-            begun.cancel()
-            if not task.done():
-                if visit is not None:
-                    await visit()
-                os.kill(os.getpid(), signal.SIGTERM)
-            status = await asyncio.wait_for(task, 10)
-            if others := asyncio.all_tasks() - {asyncio.current_task()}:
-                _, left = await asyncio.wait(others, timeout=10)
-                assert not left
-            return status
-
-        return asyncio.run(body())
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(env_of(tmp_path), monkeypatch)
 
 
 def _text(path: str) -> str:
     return Path(path).read_text()
-
-
-def _listens(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        try:
-            sock.connect(path)
-        except OSError:
-            return False
-    return True
-
-
-class Ready(process.Readiness):
-    def __init__(self) -> None:
-        super().__init__()
-        self.event = asyncio.Event()
-
-    def announce(self) -> None:
-        self.event.set()
-
-
-class FakeKernel:
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    async def open(self) -> None:
-        if self.world.open_error:
-            raise self.world.open_error
-        listening = _listens(self.world.env.socket_path)
-        self.world.notes.append("kernel open" + (", already listening" if listening else ""))
-
-    async def close(self) -> None:
-        self.world.notes.append("kernel closed")
-
-    async def transport(self, name: str) -> object:
-        raise TransportError(exit_code=12)
-
-
-class FakeRegistry:
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    async def adopt(self) -> None:
-        self.world.notes.append("adopting")
-        if self.world.adoption:
-            await self.world.adoption()
-        self.world.notes.append("adopted")
-
-    async def close(self) -> None:
-        self.world.notes.append("registry closed")
-
-    def states(self, sids: object) -> dict[int, tuple[str, str]]:
-        return {}
-
-    async def login(self, *_: Any, **__: Any) -> tuple[int, int]:
-        raise AssertionError
-
-    async def logout(self, sid: int) -> None:
-        raise AssertionError
-
-    async def stats(self, sid: int) -> Any:
-        raise AssertionError
-
-
-@pytest.fixture
-def world(env: Env, monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(env, monkeypatch)
 
 
 def test_start_and_end_in_order(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -249,15 +116,10 @@ def test_the_socket_of_the_service_manager_is_used_and_kept(world: World) -> Non
     world.passed = [("", given)]
 
     async def visit() -> None:
-        await asyncio.to_thread(_ask_config, world.env)
+        await asyncio.to_thread(ask_config, world.env)
 
     assert world.run(visit) == 0
     assert os.stat(world.env.socket_path).st_ino == inode
-
-
-def _ask_config(env: Env) -> dict[str, Any]:
-    with Client.connect(env, timeout=10) as client:
-        return client.request("config", timeout=10)
 
 
 def test_readiness_is_told_when_both_ends_are_open(world: World, tmp_path: Path) -> None:
@@ -296,7 +158,7 @@ def test_an_adoption_that_takes_long_goes_on_while_we_serve(
     world.adoption = for_ever
 
     async def visit() -> None:
-        await asyncio.to_thread(_ask_config, world.env)
+        await asyncio.to_thread(ask_config, world.env)
 
     assert world.run(visit) == 0
     assert "adopting" in world.notes
@@ -336,13 +198,13 @@ def test_sighup_reads_the_settings_again(world: World, tmp_path: Path) -> None:
     """W-27: SIGHUP does not end the daemon."""
 
     async def visit() -> None:
-        assert (await asyncio.to_thread(_ask_config, world.env))["initiator_name"] == "iqn.a:me"
+        assert (await asyncio.to_thread(ask_config, world.env))["initiator_name"] == "iqn.a:me"
         (tmp_path / "initiatorname.iscsi").write_text("InitiatorName=iqn.a:renamed\n")
         os.kill(os.getpid(), signal.SIGHUP)
         async with asyncio.timeout(10):
             name = ""
             while name != "iqn.a:renamed":
-                name = (await asyncio.to_thread(_ask_config, world.env))["initiator_name"]
+                name = (await asyncio.to_thread(ask_config, world.env))["initiator_name"]
 
     assert world.run(visit) == 0
 
@@ -358,7 +220,7 @@ def test_sigint_ends_a_foreground_daemon_only(world: World) -> None:
 
         async def ignored() -> None:
             os.kill(os.getpid(), signal.SIGINT)
-            await asyncio.to_thread(_ask_config, world.env)
+            await asyncio.to_thread(ask_config, world.env)
 
         assert world.run(ignored) == 0
     finally:

@@ -43,7 +43,7 @@ def test_identity_and_forced_values():
 
 
 def test_parameters_win_in_order():
-    """CLI-393: -P comes last, later pairs over earlier ones."""
+    """-P comes last, later pairs over earlier ones."""
     params = [
         ("node.conn[0].timeo.noop_out_interval", "5"),
         ("node.session.scan", "auto"),

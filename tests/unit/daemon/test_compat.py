@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +16,11 @@ from pyiscsi.daemon.requests import Requests
 from pyiscsi.daemon.settings import Settings
 from pyiscsi.env import Env
 from pyiscsi.errors import PyIscsiError, SessionNotFound
+from pyiscsi.ipc import compat_socket
 from pyiscsi.ipc.messages import Message
 from pyiscsi.records.record import Record
 from pyiscsi.transport.base import Statistics
+from tests.unit.ipc.compat_daemon import squatted
 
 
 class Sessions:
@@ -96,17 +99,104 @@ def test_statistics_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(main())
 
 
+NAME = f"pyiscsi-test-{os.getpid()}"
+
+
+def env_of(path: Path) -> Env:
+    return Env(socket_path=str(path / "native"), compat_socket=NAME)
+
+
 def test_claim(tmp_path: Path) -> None:
     """D-002: a socket systemd passed is used; else one is bound; a second daemon is refused."""
-    env = Env(socket_path=str(tmp_path / "native"))
-    environ = {"PYISCSI_COMPAT_SOCKET": f"pyiscsi-test-{os.getpid()}"}
-    assert compat.claim(env, {}, []) is None
-    own = compat.claim(env, environ, [])
+    env = env_of(tmp_path)
+    own_only = Env(socket_path=env.socket_path)
+    assert asyncio.run(compat.claim(own_only, [])) is None
+    own = asyncio.run(compat.claim(env, []))
     assert own is not None
     with own:
-        assert compat.claim(env, environ, [("", own)]) is own
-        with pytest.raises(PyIscsiError, match="Can not bind IPC socket @pyiscsi-test-"):
-            compat.claim(env, environ, [])
+        assert asyncio.run(compat.claim(env, [("", own)])) is own
+        own.listen()
+        with pytest.raises(PyIscsiError, match=f"Can not bind IPC socket @{NAME}: Address already"):
+            asyncio.run(compat.claim(env, []))
+
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's identity")
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("backlog", [8, 0, None])
+def test_name_taken_by_a_user(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    backlog: int | None,
+) -> None:
+    """An ordinary user who listens, accepts nobody or only binds does not stop us; he is named."""
+    monkeypatch.setattr(compat, "HOLDER_PATIENCE_S", 0.2)
+    env = Env(
+        socket_path=str(tmp_path / "native"), compat_socket=NAME, proc_root=proc(tmp_path, {})
+    )
+    with squatted(NAME, backlog) as (_, pid), socket.socket(socket.AF_UNIX) as first:
+        if backlog == 0:
+            first.connect(f"\0{NAME}")
+        assert asyncio.run(compat.claim(env, [])) is None
+    (line,) = caplog.messages
+    who = f"process {pid} of user 65534" if backlog else "a process that does not answer"
+    assert line.startswith(f"@{NAME} is held by {who}, which is no iscsid: ")
+    assert env.socket_path in line
+
+
+def proc(root: Path, processes: dict[int | str, tuple[str, str]]) -> str:
+    """A /proc with these processes (command name, network namespace), and ours in `net:[1]`."""
+    processes["self"] = ("x", "net:[1]")
+    for name, (comm, namespace) in processes.items():
+        (root / f"proc/{name}/ns").mkdir(parents=True)
+        (root / f"proc/{name}/comm").write_text(f"{comm}\n")
+        (root / f"proc/{name}/ns/net").symlink_to(namespace)
+    return str(root / "proc")
+
+
+SECOND = 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("pid", "comm", "namespace", "is_daemon"),
+    [
+        (SECOND, "iscsid", "net:[1]", True),
+        (SECOND, "iscsid", "net:[2]", False),
+        (SECOND, "iscsistart", "net:[1]", False),
+        (os.getpid(), "iscsid", "net:[1]", False),
+        (os.getppid(), "iscsid", "net:[1]", False),
+    ],
+)
+def test_name_whose_holder_does_not_answer(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pid: int,
+    comm: str,
+    namespace: str,
+    is_daemon: bool,
+) -> None:
+    """D-002: it is an iscsid's when one of root runs where the same names are seen."""
+    monkeypatch.setattr(compat, "HOLDER_PATIENCE_S", 0.1)
+    root = proc(tmp_path, {pid: (comm, namespace)})
+    env = Env(socket_path=str(tmp_path / "native"), compat_socket=NAME, proc_root=root)
+    with compat_socket.bind(NAME):
+        if is_daemon:
+            with pytest.raises(PyIscsiError, match=f"Can not bind IPC socket @{NAME}: "):
+                asyncio.run(compat.claim(env, []))
+        else:
+            assert asyncio.run(compat.claim(env, [])) is None
+
+
+@ROOT_ONLY
+def test_an_iscsid_of_a_user_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compat, "HOLDER_PATIENCE_S", 0.1)
+    root = proc(tmp_path, {SECOND: ("iscsid", "net:[1]")})
+    os.chown(f"{root}/{SECOND}", 65534, -1)
+    env = Env(socket_path=str(tmp_path / "native"), compat_socket=NAME, proc_root=root)
+    with compat_socket.bind(NAME):
+        assert asyncio.run(compat.claim(env, [])) is None
 
 
 @pytest.mark.parametrize(

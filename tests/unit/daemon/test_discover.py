@@ -303,7 +303,7 @@ def test_the_initiator_name_is_the_ifaces_or_ours(env: Env) -> None:
 
 
 def test_no_initiator_name(env: Env) -> None:
-    """CLI-385: the daemon runs without a name, discovery ends with 7."""
+    """The daemon runs without a name, discovery ends with 7."""
     discovery = Discovery(env, Settings(env.config_file, ""), Drivers(), exploring({}))
     with pytest.raises(DaemonError) as caught:
         asyncio.run(discovery(request()))

@@ -37,7 +37,7 @@ def test_a_debug_option_shows_the_levels_below_it(option: int) -> None:
 
 
 def test_the_terminal_gets_a_prefix_except_for_info(capfd: pytest.CaptureFixture[str]) -> None:
-    """CLI-384: errors, warnings and debug on stderr as `iscsid: text`, info bare on stdout."""
+    """Errors, warnings and debug on stderr as `iscsid: text`, info bare on stdout."""
     with logsetup.logging_to(logsetup.StreamSink(), 1):
         LOG.info("to stdout")
         LOG.warning("a warning")

@@ -64,7 +64,7 @@ def daemon() -> Fixture:
 
 def test_the_ops_are_those_of_the_protocol(daemon: Fixture) -> None:
     assert set(daemon.table) == {
-        "config", "discover", "login", "logout", "session_info", "stats", "stop",
+        "config", "discover", "login", "logout", "ping", "session_info", "stats", "stop",
     }  # fmt: skip
     outliving = {op for op, row in daemon.table.items() if row.outlives_client}
     assert outliving == {"login", "logout"}

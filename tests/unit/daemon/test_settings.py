@@ -58,7 +58,7 @@ def test_the_alias_defaults_to_the_node_name(env: Env) -> None:
 
 
 def test_a_missing_name_is_explained_and_leaves_an_empty_one(env: Env) -> None:
-    """D-010, CLI-385: the daemon can go on."""
+    """D-010: the daemon can go on."""
     settings = Settings.load(env)
     assert settings.initiator_name == ""
     text = "\n".join(settings.problems)

@@ -1,0 +1,237 @@
+"""discoveryd: discovery records with `use_discoveryd = Yes` are asked again and again.
+
+New portals are logged in to. Of those that vanish, the sessions that discoveryd itself logged in
+to are logged out (open-iscsi's takes any session for its own, usr/discoveryd.c). Node records are
+used where they exist and not written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from pyiscsi.daemon.discover import Discovery, Job
+from pyiscsi.daemon.runstate import RunState
+from pyiscsi.daemon.settings import Settings
+from pyiscsi.daemon.waits import in_thread, stop_tasks
+from pyiscsi.env import Env
+from pyiscsi.errors import PyIscsiError, RecordError, SessionExists, SessionNotFound
+from pyiscsi.names import NodeKey
+from pyiscsi.records.config import Config
+from pyiscsi.records.discovery import DiscoveryStore, Source
+from pyiscsi.records.merge import new_node_record
+from pyiscsi.records.nodes import NodeStore
+from pyiscsi.records.record import Record
+from pyiscsi.records.schema import NODE, SENDTARGETS
+from pyiscsi.sysfs.sessions import Session as SysfsSession
+from pyiscsi.sysfs.tree import SysfsTree
+
+_log = logging.getLogger("iscsid")
+
+LOOK_EVERY_S = 10.0
+"""How soon a record that was changed takes effect without a SIGHUP."""
+DEFAULT_INTERVAL_S = 30
+_FILES_TIMEOUT_S = 30.0
+_PREFIX = "discovery.sendtargets."
+
+
+class Sessions(Protocol):
+    async def login(self, record: Record, *, multiple: bool = False) -> tuple[int, int]: ...
+
+    async def logout(self, sid: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What all pollers share."""
+
+    env: Env
+    settings: Settings
+    discovery: Discovery
+    sessions: Sessions
+    state: RunState
+
+
+class Discoveryd:
+    """One poller for each record that asks for it."""
+
+    def __init__(self, around: Around) -> None:
+        self._around = around
+        self._pollers: dict[tuple[str, int], Poller] = {}
+        self._look = asyncio.Event()
+
+    def look_again(self) -> None:
+        """Read the discovery records now: settings were reloaded."""
+        self._look.set()
+
+    async def run(self) -> None:
+        """Follow the records until cancelled; pollers end with it, their sessions stay."""
+        await in_thread(self._forget_the_gone, _FILES_TIMEOUT_S)
+        try:
+            while True:
+                try:
+                    self._settle(await in_thread(self._wanted, _FILES_TIMEOUT_S))
+                except (PyIscsiError, OSError, TimeoutError) as error:
+                    _log.error("discovery records could not be read: %s", error)
+                await self._wait()
+        finally:
+            await stop_tasks(*(poller.task for poller in self._pollers.values()))
+
+    def _forget_the_gone(self) -> None:
+        """Numbers of sessions begin anew with the kernel's module: the target must fit as well."""
+        tree, state = SysfsTree(self._around.env.sysfs_root), self._around.state
+        for sid, (_, key) in [*state.owned.items()]:
+            if SysfsSession(tree, sid).target != key.target:
+                state.disown(sid)
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await self._look.wait()
+        except TimeoutError:
+            return
+        self._look.clear()
+
+    def _wanted(self) -> dict[tuple[str, int], Record]:
+        """The records that ask for polling, by address and port."""
+        store = DiscoveryStore(self._around.env)
+        found = {}
+        for address, port in store.addresses(SENDTARGETS):
+            record = store.read(SENDTARGETS, address, port)
+            if record is not None and record.get_bool(f"{_PREFIX}use_discoveryd"):
+                found[address, port] = record
+        return found
+
+    def _settle(self, wanted: Mapping[tuple[str, int], Record]) -> None:
+        for place, poller in [*self._pollers.items()]:
+            record = wanted.get(place)
+            changed = record is None or record.values != poller.record.values
+            if changed or poller.is_broken:
+                poller.task.cancel()
+                del self._pollers[place]
+        for place, record in wanted.items():
+            if place not in self._pollers:
+                self._pollers[place] = Poller(self._around, *place, record)
+
+
+class Poller:
+    """Asks one discovery address, once per interval."""
+
+    def __init__(self, around: Around, address: str, port: int, record: Record) -> None:
+        self.record = record
+        self._around = around
+        self._source = Source("send_targets", address, port)
+        self._name = f"{address},{port}"
+        self._logins: dict[NodeKey, asyncio.Task[None]] = {}
+        self._failing = False
+        self.task = asyncio.create_task(self._run())
+        self.task.add_done_callback(_report_bug)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether an error nobody planned for ended it."""
+        task = self.task
+        return task.done() and not task.cancelled() and task.exception() is not None
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._cycle()
+                interval_s = self.record.get_int(f"{_PREFIX}discoveryd_poll_inval")
+                if interval_s == 0:
+                    await asyncio.gather(*self._logins.values())
+                    return
+                await asyncio.sleep(interval_s if interval_s > 0 else DEFAULT_INTERVAL_S)
+        finally:
+            await stop_tasks(*self._logins.values())
+
+    async def _cycle(self) -> None:
+        try:
+            found, unreached = await self._ask()
+        except PyIscsiError as error:
+            level = logging.DEBUG if self._failing else logging.ERROR
+            source = self._source
+            _log.log(
+                level, "Could not perform SendTargets to %s:%d. (%s)",
+                source.address, source.port, error,
+            )  # fmt: skip
+            self._failing = True
+            return
+        self._failing = False
+        for key, iface in found.items():
+            if key not in self._logins:
+                self._begin(key, self._log_in(key, iface))
+        for sid, key in self._mine():
+            if key not in found and key.iface not in unreached and key not in self._logins:
+                self._begin(key, self._log_out(sid, key))
+
+    async def _ask(self) -> tuple[dict[NodeKey, Record], set[str]]:
+        """Every portal of the answer with its iface record, and ifaces that got no answer."""
+        job = Job(
+            self._source.address, self._source.port, self.record, None,
+            new=False, update=False, delete=False, persist=False,
+        )  # fmt: skip
+        bindings, _ = await self._around.discovery.ask(job)
+        errors = [each.error for each in bindings if each.error is not None]
+        if errors and len(errors) == len(bindings):
+            raise errors[0]
+        found = {
+            NodeKey(portal.target, portal.address, portal.port, portal.tpgt, each.name): each.iface
+            for each in bindings
+            for portal in each.portals
+        }
+        return found, {each.name for each in bindings if each.error is not None}
+
+    def _mine(self) -> list[tuple[int, NodeKey]]:
+        owned = self._around.state.owned.items()
+        return [(sid, key) for sid, (source, key) in owned if source == self._name]
+
+    def _begin(self, key: NodeKey, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            await work
+
+        task = asyncio.create_task(run())
+        self._logins[key] = task
+        task.add_done_callback(lambda _: self._logins.pop(key, None))
+        task.add_done_callback(_report_bug)
+
+    async def _log_in(self, key: NodeKey, iface: Record) -> None:
+        try:
+            record = await in_thread(lambda: self._record(key, iface), _FILES_TIMEOUT_S)
+            sid, _ = await self._around.sessions.login(record)
+        except SessionExists:
+            return
+        except (PyIscsiError, TimeoutError) as error:
+            _log.warning("discoveryd: login to %s at %s failed: %s", key.target, self._name, error)
+            return
+        self._around.state.own(sid, self._name, key)
+
+    def _record(self, key: NodeKey, iface: Record) -> Record:
+        """The stored node record, else what discovery would write."""
+        env = self._around.env
+        try:
+            return NodeStore(env).read(key)
+        except RecordError:
+            defaults = Config(self._around.settings.config_file).defaults(NODE, env.record_format)
+            place = key.target, key.address, key.port, key.tpgt
+            return new_node_record(defaults, *place, iface, self._source)
+
+    async def _log_out(self, sid: int, key: NodeKey) -> None:
+        _log.info("session%d: %s has vanished from %s", sid, key.target, self._name)
+        try:
+            await self._around.sessions.logout(sid)
+        except SessionNotFound:
+            pass
+        except PyIscsiError as error:
+            _log.warning("session%d: not logged out: %s", sid, error)
+            return
+        self._around.state.disown(sid)
+
+
+def _report_bug(task: asyncio.Task[None]) -> None:
+    """An error nobody planned for; the poller it ended starts anew at the next look."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("discoveryd failed", exc_info=task.exception())
