@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from pyiscsi.env import Env
     from pyiscsi.ipc.compat_client import Discover
-    from pyiscsi.ipc.either import AnyClient
+    from pyiscsi.ipc.conversation import Conversation
     from pyiscsi.records.config import Config
     from pyiscsi.records.database import Database
     from pyiscsi.records.discovery import DiscoveryStore
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _CONFIG_TIMEOUT_S = 1.0
 """As the original's: a busy daemon must not hold up a command that can do without it."""
+
+_STARTUP_TIMEOUT_S = 120.0
+"""Longer than a service manager gives a daemon to start."""
 
 _STARTUP_KEY = "iscsid.startup"
 _NO_STARTUP = (
@@ -39,7 +42,7 @@ class Context:
 
     __slots__ = (
         "_client", "_config", "_database", "_discover", "_discovery", "_ifaces", "_nodes",
-        "_startup_tried", "_tree", "env", "notices",
+        "_silence", "_startup_tried", "_tree", "env", "notices",
     )  # fmt: skip
 
     def __init__(self, env: Env, discover: Discover | None = None) -> None:
@@ -47,7 +50,8 @@ class Context:
         self._discover = discover
         self.notices: list[str] = []
         self._startup_tried = False
-        self._client: AnyClient | None = None
+        self._silence: IpcError | None = None
+        self._client: Conversation | None = None
         self._config: Config | None = None
         self._database: Database | None = None
         self._discovery: DiscoveryStore | None = None
@@ -111,28 +115,36 @@ class Context:
             answer = self.client().request("config", timeout=_CONFIG_TIMEOUT_S)
         except (IpcError, DaemonError) as error:
             self.drop_client()
+            if error.exit_code == ExitCode.INVALID_REQUEST:
+                raise  # There is a daemon, of another release: its settings are not to be guessed.
             self.notices.extend(str(error).split("\n"))
             return _BUILT_IN_DEFAULTS
         return str(answer.get("config_file") or self.env.config_file)
 
-    def client(self, *, start: bool = True) -> AnyClient:
+    def client(self, *, start: bool = True) -> Conversation:
         """The connection to iscsid, which is started once if nobody listens and `start` is set.
 
-        Raises IpcError; every call tries again until a connection is made.
+        Raises IpcError; every call tries again until a connection is made, unless the daemon was
+        silent: a command for many records must not wait for each of them.
         """
+        if self._silence is not None:
+            raise self._silence
         if self._client is None:
-            if start and not self._startup_tried:
-                self._client = self._connect_or_start()
-            else:
-                self._client = self._connect()
+            try:
+                if start and not self._startup_tried:
+                    self._client = self._connect_or_start()
+                else:
+                    self._client = self._connect()
+            except IpcError as error:
+                if error.exit_code == ExitCode.REQUEST_TIMED_OUT:
+                    self._silence = error
+                raise
         return self._client
 
-    def _connect(self, startup: Callable[[], None] | None = None) -> AnyClient:
-        import os
-
+    def _connect(self, startup: Callable[[], None] | None = None) -> Conversation:
         from pyiscsi.ipc import either
 
-        return either.connect(self.env, os.environ, startup=startup, discover=self._discover)
+        return either.connect(self.env, startup=startup, discover=self._discover)
 
     def close(self) -> None:
         """End what must not be left to chance: the connection to iscsid."""
@@ -150,7 +162,7 @@ class Context:
             self._client.close()
             self._client = None
 
-    def _connect_or_start(self) -> AnyClient:
+    def _connect_or_start(self) -> Conversation:
         try:
             return self._connect(self._start_daemon)
         except _StartupFailed as failure:
@@ -171,10 +183,17 @@ class Context:
         command, problems = read_scalar(self.env.config_file, _STARTUP_KEY)
         if not command:
             raise _StartupFailed([*problems, _NO_STARTUP])
-        import subprocess
+        if _run(command):
+            raise _StartupFailed([])
 
-        # Its words go nowhere: stderr must stay empty if the command succeeds after all, and a
-        # daemon that keeps running with our pipe as its stderr would never let us go on.
+
+def _run(command: str) -> int:
+    """The status of a shell command. Raises _StartupFailed when it does not end."""
+    import subprocess
+
+    # Its words go nowhere: stderr must stay empty if the command succeeds after all, and a
+    # daemon that keeps running with our pipe as its stderr would never let us go on.
+    try:
         done = subprocess.run(  # noqa: S602 - the setting is a shell command by definition
             command,
             shell=True,
@@ -182,9 +201,13 @@ class Context:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            timeout=_STARTUP_TIMEOUT_S,
         )
-        if done.returncode:
-            raise _StartupFailed([])
+    except subprocess.TimeoutExpired as error:
+        raise _StartupFailed(
+            [f"{_STARTUP_KEY} has not ended within {_STARTUP_TIMEOUT_S:g} seconds"]
+        ) from error
+    return done.returncode
 
 
 class _StartupFailed(IpcError):

@@ -63,6 +63,7 @@ def where(record: Record) -> tuple[str, int]:
 
 def _at(record: Record, address: str, port: int) -> Record:
     record.set(_ADDRESS, address)
+    record.values[_ADDRESS] = address  # not stripped: it is the name of a directory
     record.set(_PORT, str(port))
     return record
 
@@ -75,6 +76,7 @@ def usable_ifaces(context: Context, names: Sequence[str]) -> tuple[list[str], li
         try:
             transport = context.ifaces.read(name)["iface.transport_name"]
         except RecordError:
+            context.ifaces.ensure_dir()
             problems.append(
                 f"Could not read iface info for {name}. Make sure an iface config with the file "
                 f"name and iface.iscsi_ifacename {name} is in {context.env.db_root}/ifaces."

@@ -48,6 +48,14 @@ def read(context: Context, name: str) -> Record:
         ) from error
 
 
+def read_for_driver(context: Context, name: str) -> Record:
+    """One iface whose driver is about to be asked something. Raises RecordError (6)."""
+    try:
+        return context.ifaces.read(name)
+    except RecordError as error:
+        raise RecordError(f"Could not read iface {name} ({RecordError.exit_code}).") from error
+
+
 def bound_nodes(context: Context) -> dict[str, list[NodeKey]]:
     """Keys of all node records by the name of their iface."""
     bound: dict[str, list[NodeKey]] = {}
@@ -118,21 +126,9 @@ def delete(context: Context, name: str) -> None:
     if name in BUILT_IN:
         raise InvalidArgument(f"iface {name} is a special interface and cannot be deleted.")
     context.ifaces.read(name)
-    failures: list[PyIscsiError] = []
-    in_use = nodes.in_use_test(context)
-    for key in nodes.matching(context, Pattern(iface=name)):
-        try:
-            nodes.delete(context, key, in_use)
-        except PyIscsiError as error:
-            failures.append(error)
+    outcomes = nodes.delete_all(context, Pattern(iface=name))
+    failures = [outcome for _, outcome in outcomes if isinstance(outcome, PyIscsiError)]
     if failures:
         lines = "\n".join(str(error) for error in failures)
         raise PyIscsiError(lines, failures[0].exit_code)
     context.ifaces.delete(name)
-
-
-def is_software(record: Record) -> bool:
-    """Whether an iface's network settings are the operating system's business."""
-    from pyiscsi.sysfs.transports import SOFTWARE
-
-    return record[_TRANSPORT] in SOFTWARE

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pyiscsi.ops.context import Context
+    from pyiscsi.records.node_bulk import Outcome
     from pyiscsi.records.record import Record
 
 _IFACE_PREFIX = "iface."
@@ -31,7 +32,7 @@ def matching(context: Context, pattern: Pattern) -> list[NodeKey]:
     while its transport is still that of the iface's own record (open-iscsi iface_match). Raises
     RecordError for an iface without a record.
     """
-    keys = context.nodes.keys(pattern, resolve=True, ordered=False)
+    keys = context.nodes.keys(pattern, resolve=True, ordered=False, checked=False)
     if pattern.iface in ("", DEFAULT_IFACE):
         return keys
     transport = context.ifaces.read(pattern.iface)[_TRANSPORT_KEY]
@@ -88,6 +89,9 @@ def _portals(context: Context, pattern: Pattern, tpgt: int) -> list[NodeKey]:
 
 
 def _nothing_known(target: str, address: str, port: int) -> str:
+    from pyiscsi.records.values import printable
+
+    target, address = printable(target), printable(address)
     if target:
         return f"there is no record of target {target}; name its portal with -p"
     if address:
@@ -144,15 +148,32 @@ def in_use_test(context: Context) -> Callable[[NodeKey], bool]:
     return lambda key: any(uses(session, key) for session in running.get(key.target, ()))
 
 
-def delete(context: Context, key: NodeKey, in_use: Callable[[NodeKey], bool] | None = None) -> None:
-    """Delete one record, its back link and directories it leaves empty.
+def update_all(
+    context: Context, pattern: Pattern, pairs: Sequence[tuple[str, str]]
+) -> Iterator[tuple[NodeKey, Outcome]]:
+    """Set checked_pairs() in every matching record; yields warning lines or the error of each.
 
-    `in_use`: an in_use_test() to share between many. Raises SessionExists while a session uses it.
+    Raises what matching() does.
     """
-    if (in_use or in_use_test(context))(key):
-        raise SessionExists(
-            f"This command will remove the record [iface: {key.iface}, target: {key.target}, "
-            f"portal: {key.address},{key.port}], but a session is using it. "
-            "Logout session then rerun command to remove record."
-        )
-    context.nodes.delete(key)
+    return context.nodes.update_all(matching(context, pattern), pairs)
+
+
+def delete_all(context: Context, pattern: Pattern) -> Iterator[tuple[NodeKey, Outcome]]:
+    """Delete every matching record, its back link and directories it leaves empty.
+
+    Yields no lines or the error of each: SessionExists while a session uses it. Raises what
+    matching() does.
+    """
+    in_use = in_use_test(context)
+    keys = matching(context, pattern)
+    used = {key for key in keys if in_use(key)}
+    deleted = context.nodes.delete_all([key for key in keys if key not in used])
+    return ((key, _used(key)) if key in used else next(deleted) for key in keys)
+
+
+def _used(key: NodeKey) -> SessionExists:
+    return SessionExists(
+        f"This command will remove the record [iface: {key.iface}, target: {key.target}, "
+        f"portal: {key.address},{key.port}], but a session is using it. "
+        "Logout session then rerun command to remove record."
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pyiscsi.errors import DaemonError, IpcError, PyIscsiError
+from pyiscsi.errors import DaemonError, ExitCode, IpcError, PyIscsiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyiscsi.ipc.either import AnyClient
+    from pyiscsi.ipc.conversation import Conversation
     from pyiscsi.ops.context import Context
 
 
@@ -15,18 +15,23 @@ class Pending:
 
     __slots__ = ("client", "request_id")
 
-    def __init__(self, client: AnyClient, request_id: int) -> None:
+    def __init__(self, client: Conversation, request_id: int) -> None:
         self.client = client
         self.request_id = request_id
 
 
 def send(context: Context, op: str, args: dict[str, object]) -> Pending:
-    """Send one request. Raises IpcError, after which the next request uses a new connection."""
+    """Send one request. Raises IpcError, after which the next request uses a new connection.
+
+    A daemon of another release is no matter of this one request: PyIscsiError.
+    """
     try:
         client = context.client()
         return Pending(client, client.send(op, args))
-    except IpcError:
+    except IpcError as error:
         context.drop_client()
+        if error.exit_code == ExitCode.INVALID_REQUEST:
+            raise PyIscsiError(str(error), error.exit_code) from error
         raise
 
 

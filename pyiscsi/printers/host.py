@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Protocol
 
     class HostView(Protocol):
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
         @property
         def name(self) -> str: ...
-        @property
-        def is_ipv6(self) -> bool: ...
         def get(self, attribute: str) -> str | None: ...
 
 
@@ -43,13 +41,11 @@ EMPTY = "<empty>"
 UNKNOWN = "Unknown"
 
 _IPV4 = (
-    ("IPaddress", "ipaddress"),
     ("Gateway", "gateway"),
     ("Subnet", "subnet"),
     ("BootProto", "bootproto"),
 )
 _IPV6 = (
-    ("IPaddress", "ipaddress"),
     ("IPaddress Autocfg", "ipaddr_autocfg"),
     ("Link Local Address", "link_local_addr"),
     ("Link Local Autocfg", "link_local_autocfg"),
@@ -61,7 +57,9 @@ _PORT = (
     ("VLAN ID", "vlan_id"),
     ("VLAN priority", "vlan_priority"),
 )
-_BRACKETED = frozenset({"ipaddress", "link_local_addr", "router_addr"})
+_BRACKETED = frozenset({"link_local_addr", "router_addr"})
+_UNSET = {"port": "0", "mtu": "0"}
+"""Values that mean none."""
 
 
 def _shown_address(address: str | None) -> str:
@@ -97,19 +95,35 @@ def _iface_lines(host: HostView, iface: KernelIfaceView) -> Iterator[str]:
     yield "\tInterface:"
     yield "\t**********"
     yield f"\tKernel Name: {iface.name}"
-    rows = _IPV6 if iface.is_ipv6 else _IPV4
-    for label, name in rows:
+    address = iface.get("ipaddress")
+    yield f"\tIPaddress: {_shown_address(address)}"
+    for label, name in _family_rows(address):
         text = iface.get(name) or EMPTY
-        if iface.is_ipv6 and name in _BRACKETED and text != EMPTY:
+        if name in _BRACKETED and text != EMPTY:
             text = f"[{text}]"
         yield f"\t{label}: {text}"
     yield f"\tPort State: {host.port_state or EMPTY}"
     yield f"\tPort Speed: {host.port_speed or EMPTY}"
     for label, name in _PORT:
-        yield f"\t{label}: {iface.get(name) or EMPTY}"
+        text = iface.get(name) or EMPTY
+        yield f"\t{label}: {EMPTY if text == _UNSET.get(name) else text}"
+
+
+def _family_rows(address: str | None) -> tuple[tuple[str, str], ...]:
+    """The lines that follow an address; none where there is no address."""
+    if not address:
+        return ()
+    return _IPV4 if "." in address else _IPV6
 
 
 def sessions_heading() -> Iterator[str]:
     yield "\t*********"
     yield "\tSessions:"
     yield "\t*********"
+
+
+def statistics_lines(counters: Mapping[str, int]) -> Iterator[str]:
+    """The counters of an adapter, in their own order."""
+    yield "Host Statistics:"
+    for name, value in counters.items():
+        yield f"\t{name}: {value}"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 
-def record_lines(version: str, shown: Iterable[tuple[str, str]]) -> Iterator[str]:
+def record_lines(version: str, shown: Iterable[tuple[str, str]]) -> list[str]:
     """Header, one `key = value` line for each pair, footer. `version`: INTERFACE_VERSION."""
-    yield f"# BEGIN RECORD {version}"
-    for key, text in shown:
-        yield f"{key} = {text}"
-    yield "# END RECORD"
+    lines = [f"{key} = {text}" for key, text in shown]
+    return [f"# BEGIN RECORD {version}", *lines, "# END RECORD"]

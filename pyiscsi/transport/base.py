@@ -7,12 +7,14 @@ errno in the text.
 
 from __future__ import annotations
 
-import asyncio
 import enum
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
 
 
 class StopFlag(enum.IntEnum):

@@ -78,24 +78,10 @@ class _Pending:
             self.fail(TransportError(f"kernel's answer to {words} was lost"))
 
     def is_reply(self, kind: int, message: Message) -> bool:
-        """A unicast answer: nlmsg_type is the request's, the event is the request's own."""
-        return (
-            kind == self.event
-            and message.type in (self.event, KEvent.IF_ERROR)
-            and message.transport_handle == self.handle
-            and message.cookie == self.cookie
-        )
+        return uevent.is_reply(message, kind, self.event, self.handle, self.cookie)
 
     def is_data(self, message: Message) -> bool:
-        """A multicast answer to this request, or to the same one of another process."""
-        if message.type != self.event or message.transport_handle != self.handle:
-            return False
-        echoed = uevent.request_fields(message)
-        return all(
-            echoed[name] == self.fields[name]
-            for name in ("sid", "cid", "host_no")
-            if name in echoed
-        )
+        return uevent.is_data(message, self.event, self.handle, self.fields)
 
 
 class Kernel:

@@ -13,11 +13,11 @@ import errno
 import logging
 import os
 import socket
-import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from pyiscsi.errors import ExitCode, TransportError
+from pyiscsi.errors import ExitCode, RemoteProtocolError, TransportError
+from pyiscsi.transport import frames
 
 _LOG = logging.getLogger("iscsid")
 
@@ -26,7 +26,6 @@ GROUP_ISCSID = 1
 RECEIVE_BUFFER_BYTES = 8 << 20
 """Thousands of events: enough for every session of a big host to fail at once."""
 
-_HEADER = struct.Struct("=IHHII")
 _MESSAGE_BYTES = 1 << 16
 _BATCH = 256
 """Messages read in one turn of the loop, so that a flood does not starve the sessions."""
@@ -116,8 +115,7 @@ class Channel:
 
     def _send(self, kind: int, bodies: Sequence[bytes]) -> None:
         for body in bodies:
-            header = _HEADER.pack(_HEADER.size + len(body), kind, 0, 0, self._port_id)
-            self._sock.send(header + body)
+            self._sock.send(frames.frame(kind, body, self._port_id))
 
     def drain(self) -> None:
         """Handle what the socket holds, up to a batch."""
@@ -145,14 +143,11 @@ class Channel:
             self._on_lost()
 
     def _split(self, datagram: bytes) -> None:
-        offset = 0
-        while offset + _HEADER.size <= len(datagram):
-            length, kind, *_ = _HEADER.unpack_from(datagram, offset)
-            if not _HEADER.size <= length <= len(datagram) - offset:
-                _LOG.warning("kernel message of %d bytes in %d", length, len(datagram) - offset)
-                return
-            self._on_message(kind, datagram[offset + _HEADER.size : offset + length])
-            offset += (length + 3) & ~3
+        try:
+            for kind, body in frames.split(datagram):
+                self._on_message(kind, body)
+        except RemoteProtocolError as exc:
+            _LOG.warning("%s", exc)
 
     def close(self) -> None:
         if self._loop is not None:

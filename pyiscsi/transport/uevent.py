@@ -31,6 +31,8 @@ __all__ = [
     "decode_fields",
     "encode",
     "event_fields",
+    "is_data",
+    "is_reply",
     "parse",
     "parse_pdu",
     "parse_statistics",
@@ -247,6 +249,30 @@ def decode_fields(rows: Fields, data: bytes) -> dict[str, int]:
 def request_fields(message: Message) -> dict[str, int]:
     """The request half (u) of a request, or of a reply, which returns it unchanged."""
     return decode_fields(REQUESTS[message.type], message.data)
+
+
+def is_reply(message: Message, kind: int, event: int, handle: int, cookie: int) -> bool:
+    """Whether a message of nlmsg_type `kind` answers that request: type and event are its own."""
+    return (
+        kind == event
+        and message.type in (event, KEvent.IF_ERROR)
+        and message.transport_handle == handle
+        and message.cookie == cookie
+    )
+
+
+def is_data(message: Message, event: int, handle: int, fields: Mapping[str, int]) -> bool:
+    """Whether a multicast message is the data that request asked for.
+
+    The same request of another process has the same answer. What was asked comes back in u, except
+    a count, which is that of the answer.
+    """
+    if message.type != event or message.transport_handle != handle:
+        return False
+    echoed = request_fields(message)
+    return all(
+        echoed[name] == fields[name] for name in ("sid", "cid", "host_no", "idx") if name in echoed
+    )
 
 
 def reply_fields(event: UEvent, message: Message) -> dict[str, int]:

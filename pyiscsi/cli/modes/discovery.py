@@ -131,14 +131,14 @@ def perform(
             out.notice(line)
         if not names:
             return ExitCode.NO_OBJECTS_FOUND
-    persist = not op & OP_NONPERSISTENT
-    if write and persist:
+    # It is about the discovery record alone: node records are written where another -o says so.
+    if write and not op & OP_NONPERSISTENT:
         write_record(context, record)
     wish = discover.Wish(
-        new=bool(op & OP_NEW) and persist,
-        update=bool(op & OP_UPDATE) and persist,
-        delete=bool(op & OP_DELETE) and persist,
-        persist=persist,
+        new=bool(op & OP_NEW),
+        update=bool(op & OP_UPDATE),
+        delete=bool(op & OP_DELETE),
+        persist=bool(op & (OP_NEW | OP_UPDATE | OP_DELETE)),
         ifaces=names,
     )
     try:

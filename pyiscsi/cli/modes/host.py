@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pyiscsi.cli.options import OP_NONE, OP_SHOW
 from pyiscsi.errors import ExitCode, InvalidArgument, NoObjectsFound
 from pyiscsi.ops import sessions
 from pyiscsi.printers import host as printer
@@ -33,6 +32,8 @@ def _list(level: int, context: Context, out: Output) -> int:
 
     if not -1 <= level <= _MAX_LEVEL:
         raise InvalidArgument(f"Invalid info level {level}. Try 0 - 4.")
+    if level == _MAX_LEVEL:
+        out.out_lines(sessions.version_lines(context))
     found = hosts(context.tree)
     if not found:
         raise NoObjectsFound("No iSCSI hosts.")
@@ -48,8 +49,6 @@ def _tree(level: int, found: list[Host], context: Context, out: Output) -> None:
     from pyiscsi.printers.session import Blocks, tree_lines
     from pyiscsi.sysfs.hosts import kernel_ifaces
 
-    if level == _MAX_LEVEL:
-        out.out_lines(sessions.version_lines(context))
     running = sessions.all_sessions(context) if level > 1 else []
     blocks = Blocks(negotiated=level > 2, devices=level > 3, host_line=False)
     details = tree_details(context, running, blocks, secrets=False) if running else None
@@ -64,44 +63,27 @@ def _tree(level: int, found: list[Host], context: Context, out: Output) -> None:
             out.out_lines(tree_lines(mine, blocks, details, "\t"))
 
 
-def _require_transport(options: Options, context: Context) -> None:
-    from pyiscsi.sysfs.hosts import transport_of_host
-
-    if transport_of_host(context.tree, options.host_no) is None:
-        raise InvalidArgument(
-            f"Could not read proc_name for host{options.host_no} rc 5.\n"
-            f"Could not match hostno {options.host_no} to transport.",
-            ExitCode.TRANSPORT_NOT_FOUND,
-        )
-
-
 def _ping(_options: Options, _context: Context, out: Output) -> int:
     out.err("Invalid Sub Mode")
     return ExitCode.INVALID
 
 
 def _chap(options: Options, context: Context, out: Output) -> int:
-    if options.op == OP_NONE:
-        raise InvalidArgument("CHAP mode requires host no and valid operation")
-    _require_transport(options, context)
-    return _unsupported(out)
+    from pyiscsi.cli.modes.host_chap import run
+
+    return run(options, context, out)
 
 
 def _flashnode(options: Options, context: Context, out: Output) -> int:
-    _require_transport(options, context)
-    if options.op in (OP_NONE, OP_SHOW) and options.index is None:
-        raise NoObjectsFound(f"No flashnodes attached to host {options.host_no}.")
-    return _unsupported(out)
+    from pyiscsi.cli.modes.host_flashnode import run
+
+    return run(options, context, out)
 
 
 def _stats(options: Options, context: Context, out: Output) -> int:
-    _require_transport(options, context)
-    return _unsupported(out)
+    from pyiscsi.cli.modes.host_stats import run
 
-
-def _unsupported(out: Output) -> int:
-    out.err("this host submode is not supported yet")
-    return ExitCode.NOT_SUPPORTED
+    return run(options, context, out)
 
 
 _SUBMODES: dict[str, Callable[[Options, Context, Output], int]] = {

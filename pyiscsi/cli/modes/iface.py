@@ -16,7 +16,6 @@ from pyiscsi.errors import (
     ExitCode,
     InvalidArgument,
     PyIscsiError,
-    RecordError,
     SessionExists,
     error_text,
 )
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from pyiscsi.ops.context import Context
 
     Action = Callable[[Options, str, Context, Output], int]
-
-_KMOD_PREFIX = "Could not insert module "
 
 
 def run(options: Options, context: Context, out: Output) -> int:
@@ -106,23 +103,11 @@ def _update(options: Options, name: str, context: Context, out: Output) -> int:
     try:
         ifaces.require_transport(context, name)
     except InvalidArgument as error:
-        _explain_missing_module(str(error), out)
+        from pyiscsi.cli.modes.drivers import explain_missing
+
+        explain_missing(error, out)
         raise
     return _apply_pairs(options, name, context, out)
-
-
-def _explain_missing_module(text: str, out: Output) -> None:
-    """What libkmod prints by itself in the original when a module does not exist."""
-    first = text.split("\n", 1)[0]
-    if not first.startswith(_KMOD_PREFIX) or not first.endswith(" -2"):
-        return
-    from pyiscsi.sysfs.transports import MODULES
-
-    name = first.removeprefix(_KMOD_PREFIX).partition(". Kmod")[0]
-    out.raw_err(
-        "libkmod: ERROR ../libkmod/libkmod-module.c:895 kmod_module_insert_module: "
-        f"could not find module by name='{MODULES.get(name, name)}'\n"
-    )
 
 
 def _apply_pairs(options: Options, name: str, context: Context, out: Output) -> int:
@@ -150,37 +135,16 @@ def _delete(_options: Options, name: str, context: Context, out: Output) -> int:
     return ExitCode.SUCCESS
 
 
-def _apply(_options: Options, name: str, context: Context, out: Output) -> int:
-    if not name:
-        raise InvalidArgument("Apply requires iface.")
-    try:
-        record = context.ifaces.read(name)
-    except RecordError as error:
-        raise RecordError(f"Could not read iface {name} ({RecordError.exit_code}).") from error
-    if not ifaces.is_software(record):
-        return _unsupported(out)
-    out.notice("Nothing to configure.")
-    out.out(f"{name} applied.")
-    return ExitCode.SUCCESS
+def _apply(options: Options, name: str, context: Context, out: Output) -> int:
+    from pyiscsi.cli.modes.iface_apply import apply
+
+    return apply(options, name, context, out)
 
 
-def _apply_all(options: Options, _name: str, context: Context, out: Output) -> int:
-    from pyiscsi.sysfs.hosts import transport_of_host
-    from pyiscsi.sysfs.transports import SOFTWARE
+def _apply_all(options: Options, name: str, context: Context, out: Output) -> int:
+    from pyiscsi.cli.modes.iface_apply import apply_all
 
-    transport = transport_of_host(context.tree, options.host_no)
-    if transport is None:
-        out.notice(f"Could not read proc_name for host{options.host_no} rc 5.")
-    elif transport not in SOFTWARE:
-        return _unsupported(out)
-    out.notice("Nothing to configure.")
-    out.out(f"Applied settings to ifaces attached to host{options.host_no}.")
-    return ExitCode.SUCCESS
-
-
-def _unsupported(out: Output) -> int:
-    out.err("network settings of adapters are not supported yet")
-    return ExitCode.NOT_SUPPORTED
+    return apply_all(options, name, context, out)
 
 
 _ACTIONS: dict[int, Action] = {

@@ -19,14 +19,17 @@ from pyiscsi.printers.record import record_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from pyiscsi.cli.options import Options
     from pyiscsi.cli.report import Output
     from pyiscsi.names import NodeKey
     from pyiscsi.ops.context import Context
+    from pyiscsi.records.node_bulk import Outcome
     from pyiscsi.records.record import Record
 
+_TARGET_SIZE = 254
+"""Bytes of -T that count, as many as a record keeps of a target's name."""
 _LOGINALL_MODES = ("all", "automatic", "manual", "onboot")
 _LOGOUTALL_MODES = ("all", "automatic", "manual")
 
@@ -70,13 +73,19 @@ def _pattern(options: Options, context: Context, out: Output) -> Pattern:
         try:
             context.ifaces.read(iface)
         except RecordError as error:
+            context.ifaces.ensure_dir()
             raise RecordError(
                 f"Could not read iface info for {iface}.", exit_code=ExitCode.NO_MEMORY
             ) from error
     port = options.port
     if options.portal_address is not None and port == -1:
         port = ISCSI_PORT
-    return Pattern(options.targetname or "", options.portal_address or "", port, iface)
+    target = options.targetname or ""
+    if len(target) > _TARGET_SIZE:
+        from pyiscsi.records.values import cut
+
+        target = cut(target, _TARGET_SIZE)
+    return Pattern(target, options.portal_address or "", port, iface)
 
 
 def _all(options: Options, context: Context, out: Output) -> int:
@@ -187,35 +196,39 @@ def update(
 ) -> int:
     """Change every matching record; those that cannot be changed keep their text."""
     pairs = nodes.checked_pairs(context, pattern, params)
-
-    def change(key: NodeKey) -> None:
-        for warning in context.nodes.update(key, pairs):
-            out.notice(warning)
-
-    return _each(context, out, pattern, change)
+    return _each(context, out, nodes.update_all(context, pattern, pairs))
 
 
 def delete(context: Context, out: Output, pattern: Pattern) -> int:
     """Delete every matching record that no session uses."""
-    in_use = nodes.in_use_test(context)
-    return _each(context, out, pattern, lambda key: nodes.delete(context, key, in_use))
+    return _each(context, out, nodes.delete_all(context, pattern))
 
 
-def _each(context: Context, out: Output, pattern: Pattern, act: Callable[[NodeKey], None]) -> int:
+def _each(context: Context, out: Output, outcomes: Iterator[tuple[NodeKey, Outcome]]) -> int:
+    found = False
     status = 0
-    keys = nodes.matching(context, pattern)
-    for key in keys:
-        try:
-            act(key)
-        except PyIscsiError as error:
-            code = out.report_error(error)
-            status = status or code
+    try:
+        for _, outcome in outcomes:
+            found = True
+            if isinstance(outcome, PyIscsiError):
+                status = _reported(out, outcome, status)
+            else:
+                out.notices += outcome
+    except PyIscsiError as error:
+        found = True
+        status = _reported(out, error, status)
     _note_problems(context, out)
-    if not keys:
+    if not found:
         raise NoObjectsFound("No records found")
     if status:
         out.err(f"Could not execute operation on all records: {error_text(status)}")
     return status
+
+
+def _reported(out: Output, error: PyIscsiError, status: int) -> int:
+    """Print an error; the status of the first one stays."""
+    code = out.report_error(error)
+    return status or code
 
 
 def _note_problems(context: Context, out: Output) -> None:

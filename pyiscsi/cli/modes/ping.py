@@ -1,42 +1,63 @@
-"""`iscsiadm -m iface -C ping`: an adapter's own ping; software ifaces have none."""
+"""`iscsiadm -m iface -C ping`: an adapter's own ping; the drivers of software ifaces have none."""
 
 from __future__ import annotations
 
-from pyiscsi.errors import ExitCode, InvalidArgument, RecordError, TransportError, error_text
-from pyiscsi.ops.ifaces import is_software
-from pyiscsi.ops.modules import ensure_transport
+from pyiscsi.cli.modes.drivers import explain_missing
+from pyiscsi.errors import ExitCode, InvalidArgument, TransportError, error_text
+from pyiscsi.ops import adapter, ping
+from pyiscsi.ops.ifaces import read_for_driver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyiscsi.cli.options import Options
     from pyiscsi.cli.report import Output
+    from pyiscsi.ops.adapter import Adapter
     from pyiscsi.ops.context import Context
+    from pyiscsi.records.record import Record
 
 
 def run(options: Options, name: str, context: Context, out: Output) -> int:
-    """The order of the checks is that of open-iscsi's exec_ping_op."""
+    """The order of the checks is that of open-iscsi's exec_ping_op; the last ping decides."""
+    import time
+
     _check_arguments(options, name)
+    record = read_for_driver(context, name)
     try:
-        record = context.ifaces.read(name)
-    except RecordError as error:
-        raise RecordError(f"Could not read iface {name} ({RecordError.exit_code}).") from error
-    try:
-        ensure_transport(context.tree, record["iface.transport_name"])
+        host = adapter.of_iface(context, record)
     except TransportError as error:
-        raise InvalidArgument("Can't find transport.") from error
-    if not is_software(record):
-        raise InvalidArgument("Can't find host_no.")
-    if not _is_numeric(options.ip or ""):
-        raise InvalidArgument("Invalid IP address.")
-    for number in range(1, options.count + 1):
-        out.out(f"Ping {number} failed: {error_text(ExitCode.NOT_SUPPORTED)}")
-    return ExitCode.NOT_SUPPORTED
+        explain_missing(error, out)
+        raise InvalidArgument(f"{error}\nCan't find transport.") from error
+    target = ping.resolve(options.ip or "")
+    status = ExitCode.SUCCESS
+    with host:
+        for number in range(1, options.count + 1):
+            status, words = _once(host, record, target, options.packetsize, out)
+            out.out(f"Ping {number} {words}")
+            if number < options.count:
+                out.before_waiting()
+                time.sleep(options.interval)
+    return status
+
+
+def _once(host: Adapter, record: Record, target: bytes, size: int, out: Output) -> tuple[int, str]:
+    """One ping: its status and what became of it."""
+    try:
+        trouble = ping.send(host, record, target, size)
+    except ping.NotSent as error:
+        for line in error.lines:
+            out.err(line)
+        return error.exit_code, f"failed: {error_text(error.exit_code)}"
+    except TransportError as error:
+        if error.exit_code != ExitCode.TRANSPORT_TIMEOUT:
+            raise
+        return error.exit_code, f"failed: {error_text(error.exit_code)}"
+    return (ExitCode.GENERIC, f"failed: {trouble}") if trouble else (ExitCode.SUCCESS, "completed")
 
 
 def _check_arguments(options: Options, name: str) -> None:
     if not name:
         raise InvalidArgument("Ping requires iface.")
-    if not options.ip:
+    if options.ip is None:
         raise InvalidArgument("Ping requires destination ipaddress.")
     if options.packetsize <= 0:
         raise InvalidArgument(f"Invalid packet size: {options.packetsize}.")
@@ -44,9 +65,3 @@ def _check_arguments(options: Options, name: str) -> None:
         raise InvalidArgument(f"Invalid number of packets to transmit: {options.count}.")
     if options.interval < 0:
         raise InvalidArgument(f"Invalid timing interval: {options.interval}.")
-
-
-def _is_numeric(address: str) -> bool:
-    from pyiscsi.sysfs.sessions import is_numeric_address
-
-    return is_numeric_address(address)

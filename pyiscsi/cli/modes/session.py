@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pyiscsi.cli.modes import session_actions
 from pyiscsi.cli.options import OP_DELETE, OP_NEW, OP_NONE, OP_SHOW, OP_UPDATE
 from pyiscsi.errors import (
     ExitCode,
@@ -32,13 +31,20 @@ def run(options: Options, context: Context, out: Output) -> int:
         raise InvalidArgument(
             "session mode: Operation 'new' only allowed with specific session IDs"
         )
-    if options.rescan:
-        return session_actions.do_rescan(context, out)
-    if options.stats:
-        return session_actions.do_stats(context, out)
-    if options.logout:
-        return session_actions.do_logout(context, out)
+    if options.rescan or options.stats or options.logout:
+        return _act(options, context, out)
     return _list(options, sessions.all_sessions(context), context, out)
+
+
+def _act(options: Options, context: Context, out: Output, sid: int | None = None) -> int:
+    """On one session or on all."""
+    from pyiscsi.cli.modes import session_actions
+
+    if options.rescan:
+        return session_actions.do_rescan(context, out, sid=sid)
+    if options.stats:
+        return session_actions.do_stats(context, out, sid=sid)
+    return session_actions.do_logout(context, out, sid=sid)
 
 
 def _list(options: Options, found: list[Session], context: Context, out: Output) -> int:
@@ -78,16 +84,14 @@ def _one(options: Options, sid: int, context: Context, out: Output) -> int:
     if options.print_level > 0 and not _is_action(options):
         return _list(options, [found], context, out)
     _require_iface(context, found)
-    if options.rescan:
-        return session_actions.do_rescan(context, out, sid=sid)
-    if options.stats:
-        return session_actions.do_stats(context, out, sid=sid)
+    if options.rescan or options.stats:
+        return _act(options, context, out, sid)
     if options.op == OP_NEW:
         return _again(found, context, out)
     if options.logout:
         if options.op:
             raise InvalidArgument("Invalid parameters. Login/logout and op passed in")
-        return session_actions.do_logout(context, out, sid=sid)
+        return _act(options, context, out, sid)
     return _edit(options, found, context, out)
 
 
@@ -107,12 +111,13 @@ def _require_iface(context: Context, found: Session) -> None:
 
 
 def _again(found: Session, context: Context, out: Output) -> int:
+    from pyiscsi.cli.modes.session_actions import do_login_again
     from pyiscsi.ops.logout import record_of
 
     record = record_of(context, found)
     if record is None:
         raise NoObjectsFound("No records found")
-    return session_actions.do_login_again(context, out, record)
+    return do_login_again(context, out, record)
 
 
 def _edit(options: Options, found: Session, context: Context, out: Output) -> int:

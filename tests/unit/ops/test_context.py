@@ -1,5 +1,6 @@
 """What a command works with: the daemon, started once, and the settings it has in force."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -158,3 +159,34 @@ def test_problems_of_the_settings_file_become_notices(tmp_path: Path) -> None:
         assert context.config is not None
         context.drop_client()
     assert len(context.notices) == 1
+
+
+def test_startup_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up and said so; the daemon is then asked for once more."""
+    monkeypatch.setattr("pyiscsi.ops.context._STARTUP_TIMEOUT_S", 0.2)
+    context = context_of(tmp_path)
+    conf(tmp_path, "iscsid.startup = exec sleep 60")
+    with pytest.raises(IpcError) as caught:
+        context.client()
+    said = "iscsid.startup has not ended within 0.2 seconds"
+    assert str(caught.value).split("\n") == [said, REFUSED]
+    assert caught.value.exit_code == 20
+
+
+def test_a_silent_daemon_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command for many records must not wait for each of them."""
+    monkeypatch.setattr("pyiscsi.ipc.stream.CONNECT_TIMEOUT_S", 0.2)
+    context = context_of(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(context.env.socket_path)
+        listener.listen()
+        for _ in range(3):
+            with pytest.raises(IpcError) as caught:
+                context.client()
+            assert caught.value.exit_code == 33
+        listener.accept()[0].close()
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()

@@ -238,16 +238,12 @@ class KernelIface:
     name: str
     values: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def is_ipv6(self) -> bool:
-        return self.name.startswith("ipv6")
-
     def get(self, attribute: str) -> str | None:
         return self.values.get(attribute)
 
 
 def test_adapter_with_its_interfaces() -> None:
-    four = KernelIface("ipv4-iface-4-0", {"ipaddress": "192.0.2.11", "mtu": "1500"})
+    four = KernelIface("ipv4-iface-4-0", {"ipaddress": "192.0.2.11", "mtu": "1500", "port": "0"})
     six = KernelIface("ipv6-iface-4-1", {"ipaddress": "fe80::1", "link_local_autocfg": "auto"})
     assert list(host_printer.flat_lines([Adapter()])) == [
         "qla4xxx: [4] [fe80::1],[02:fa:e0:00:00:01],<empty> iqn.x:hba"
