@@ -124,10 +124,6 @@ class SessionExists(PyIscsiError):
     exit_code = ExitCode.SESSION_EXISTS
 
 
-class HostNotFound(PyIscsiError):
-    exit_code = ExitCode.HOST_NOT_FOUND
-
-
 class SysfsError(PyIscsiError):
     exit_code = ExitCode.SYSFS_LOOKUP
 

@@ -100,28 +100,24 @@ def parse_portal_argument(text: str) -> tuple[str, int, int] | None:
 
     None when open-iscsi would treat the option as absent (an unclosed bracket). The odd readings
     of IPv6 addresses that contain a dot are the original's (str_to_ipport) except that a
-    bracketed address is always taken whole.
+    bracketed address is always taken whole. As there, a comma before the colon is no tag's.
     """
-    if text.startswith("["):
-        address, closed, rest = text[1:].partition("]")
-        if not closed:
+    closed = text.find("]")
+    if text.startswith("[") and (
+        "." not in text or text[closed + 1 : closed + 2] in ("", ":", ",")
+    ):
+        if closed < 0:
             return None
+        address, rest = text[1:closed], text[closed + 1 :]
     elif "." not in text and text.count(":") > 1:
         address, comma, tag = text.partition(",")
-        rest = comma + tag
+        return address, -1, _c_int(tag) if comma else UNKNOWN_TPGT
     else:
-        colon = text.find(":")
-        comma_at = text.find(",")
-        ends = [i for i in (colon, comma_at) if i >= 0]
-        cut = min(ends) if ends else len(text)
-        address, rest = text[:cut], text[cut:]
-    port = tpgt = -1
-    if rest.startswith(":"):
-        port = _c_int(rest[1:])
-    _, comma, tag = rest.partition(",")
-    if comma:
-        tpgt = _c_int(tag)
-    return address, port, tpgt
+        address = text.partition(":" if ":" in text else ",")[0]
+        rest = text[len(address) :]
+    _, colon, after = rest.partition(":")
+    _, comma, tag = (after if colon else rest).partition(",")
+    return address, _c_int(after) if colon else -1, _c_int(tag) if comma else UNKNOWN_TPGT
 
 
 def check_path_component(name: str, what: str) -> None:
@@ -129,7 +125,8 @@ def check_path_component(name: str, what: str) -> None:
 
     Raises InvalidArgument for an empty name, `.`, `..`, a slash or a control character.
     """
-    if name in ("", ".", "..") or "/" in name or any(c < " " or c == "\x7f" for c in name):
+    is_plain = name.isprintable() or not any(c < " " or c == "\x7f" for c in name)
+    if name in ("", ".", "..") or "/" in name or not is_plain:
         raise InvalidArgument(f"Invalid {what} {name!r}.")
 
 

@@ -1,16 +1,22 @@
-"""The text of `iscsiadm -h`, and a click command of the same option table for completion.
+"""The text of `iscsiadm -h`, and click commands of the option tables for completion.
 
 click is imported only when the command is built: importing it costs several interpreter starts.
 """
 
 from __future__ import annotations
 
-from pyiscsi.cli.getopt import ATTACHED_VALUE, NO_VALUE
+from pyiscsi.cli.getopt import NO_VALUE
 from pyiscsi.cli.options import OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
     import click
+    from click.shell_completion import CompletionItem
+
+    Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]
 
 _COMMON = "[-hV] [-d debug_level] [-P printlevel]"
 _STARTUP = "all,manual,automatic,onboot"
@@ -37,24 +43,32 @@ USAGE = (
 """open-iscsi's own lines; the first and the seventh end in a blank there too."""
 
 
-def click_command() -> click.Command:
-    """iscsiadm as click sees it: for shell completion and a readable option list.
+def click_command(
+    name: str = "iscsiadm",
+    rows: Sequence[tuple[Any, ...]] = OPTIONS,
+    *,
+    repeatable: str = "Ionv",
+    complete: Complete | None = None,
+) -> click.Command:
+    """A program as click sees it: for shell completion and a readable option list.
 
-    Never used to read a command line; cli/getopt.py does that.
+    Rows begin with long name, letter and kind; modes, metavar and help may follow. `complete`
+    knows the values. Never used to read a command line; cli/getopt.py does that.
     """
     import click
 
     options: list[click.Parameter] = []
-    for name, letter, kind, modes, metavar, text in OPTIONS:
+    for long, letter, kind, *more in rows:
+        _, metavar, text = more or ((), "", "")
         flag = kind == NO_VALUE
-        where = f" [{', '.join(modes)}]" if modes else ""
         options.append(
             click.Option(
-                [f"-{letter}", f"--{name}", name],
+                [f"-{letter}", *([f"--{long}"] if long else [])],
                 is_flag=flag,
                 metavar=None if flag else metavar,
-                multiple=letter in "Ionv",
-                help=text + where + (" (only with =)" if kind == ATTACHED_VALUE else ""),
+                multiple=letter in repeatable and not flag,
+                help=text or None,
+                shell_complete=None if flag else complete,
             )
         )
-    return click.Command("iscsiadm", params=options, add_help_option=False)
+    return click.Command(name, params=options, add_help_option=False)

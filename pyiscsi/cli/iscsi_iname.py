@@ -18,7 +18,7 @@ PREFIX_MAX = 210
 
 _RANDOM_BYTES = 6
 
-_OPTIONS = (
+OPTIONS = (
     ("help", "h", NO_VALUE),
     ("prefix", "p", VALUE),
     ("generate-iname-prefix", "g", NO_VALUE),
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None, out: Output | None = None) -> int:
     others: list[str] = []
     posix = "POSIXLY_CORRECT" in os.environ
     prefix, start = DEFAULT_PREFIX, ""
-    for token in scan(words[1:], _OPTIONS, posix=posix, positionals=others):
+    for token in scan(words[1:], OPTIONS, posix=posix, positionals=others):
         if token.letter == PROBLEM:
             program = shown_program(words[0], os.environ.get("PATH"))
             return _usage(out, f"{program}: {token.problem}")
@@ -49,14 +49,24 @@ def main(argv: Sequence[str] | None = None, out: Output | None = None) -> int:
             return out.finish(0)
         if token.letter == "g":
             start = "InitiatorName="
-        elif len(token.value.encode("utf-8", "surrogateescape")) > PREFIX_MAX:
+        elif is_too_long(token.value):
             return _usage(out, "error: prefix too long")
         else:
             prefix = token.value
     if others:
         return _usage(out, "unknown argument(s)")
-    out.out(f"{start}{prefix}:{_digits(os.urandom(_RANDOM_BYTES))}")
+    out.out(start + new_name(prefix))
     return out.finish(0)
+
+
+def is_too_long(prefix: str) -> bool:
+    """Whether a name that begins so could not be an iSCSI name."""
+    return len(prefix.encode("utf-8", "surrogateescape")) > PREFIX_MAX
+
+
+def new_name(prefix: str) -> str:
+    """A name that no other initiator has."""
+    return f"{prefix}:{_digits(os.urandom(_RANDOM_BYTES))}"
 
 
 def _digits(random: bytes) -> str:

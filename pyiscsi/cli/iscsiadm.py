@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from pyiscsi.ops.context import Context
+
 _MODES = {
     "node": "pyiscsi.cli.modes.node",
     "discovery": "pyiscsi.cli.modes.discovery",
@@ -35,6 +37,9 @@ _MODES = {
     "host": "pyiscsi.cli.modes.host",
     "fw": "pyiscsi.cli.modes.fw",
 }
+
+_TRACED = 2
+"""The least -d for which there is more to show than what the command says by itself."""
 
 _STOP_TIMEOUT_S = 1.0
 """As the original: iscsid answers a stop request before it goes about it."""
@@ -67,6 +72,15 @@ def run(argv: Sequence[str], env: Env, out: Output) -> int:
     """Read the line and do what it says. Raises PyIscsiError, Done and OSError."""
     posix = "POSIXLY_CORRECT" in os.environ
     options = parse(argv, env, out, posix=posix)
+    if out.debug_level < _TRACED:
+        return _act(options, env, out)
+    from pyiscsi.cli.trace import Tracing
+
+    with Tracing(env, out):
+        return _act(options, env, out)
+
+
+def _act(options: Options, env: Env, out: Output) -> int:
     if options.kill_priority is not None:
         return _stop_daemon(options.kill_priority, env, out)
     if options.mode is None:
@@ -77,19 +91,23 @@ def run(argv: Sequence[str], env: Env, out: Output) -> int:
 
 
 def _dispatch(options: Options, env: Env, out: Output) -> int:
-    from pyiscsi.ops.context import Context
-
     mode = __import__(_MODES[options.mode or ""], fromlist=("run",))
+    with open_context(env) as context:
+        out.notices = context.notices
+        status: int = mode.run(options, context, out)
+    return status
+
+
+def open_context(env: Env) -> Context:
+    """A command's access to everything; discovery works with open-iscsi's daemon too."""
+    from pyiscsi.ops.context import Context
 
     def discover(config: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
         from pyiscsi.daemon import solo
 
         return solo.discover(env, config, args)
 
-    with Context(env, discover) as context:
-        out.notices = context.notices
-        status: int = mode.run(options, context, out)
-    return status
+    return Context(env, discover)
 
 
 def _make_root(path: str) -> None:
@@ -110,14 +128,14 @@ def _stop_daemon(priority: int, env: Env, out: Output) -> int:
     from pyiscsi.ipc import either
 
     try:
-        client = either.connect(env, os.environ, timeout=_STOP_TIMEOUT_S)
+        client = either.connect(env, timeout=_STOP_TIMEOUT_S)
         try:
             client.request("stop", timeout=_STOP_TIMEOUT_S)
         finally:
             client.close()
     except PyIscsiError as error:
         code = error.exit_code
-        if isinstance(error, IpcError):
+        if isinstance(error, IpcError) or str(error) != error_text(code):
             out.err(str(error))
         out.err(f"initiator reported error ({code} - {error_text(code)})")
         out.err("Could not stop iscsid. Trying sending iscsid SIGTERM or SIGKILL signals manually")

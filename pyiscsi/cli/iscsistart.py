@@ -22,7 +22,7 @@ _TRY_LINE = "Try `iscsistart --help' for more information.\n"
 _CHAP_MAX = 256
 """Bytes of a CHAP name or secret (open-iscsi AUTH_STR_MAX_LEN)."""
 
-_OPTIONS = (
+OPTIONS = (
     ("config", "c", VALUE),
     ("initiatorname", "i", VALUE),
     ("targetname", "t", VALUE),
@@ -131,7 +131,7 @@ def _run(argv: Sequence[str], env: Env, out: Output) -> int:
 def _read(argv: Sequence[str], env: Env, out: Output) -> BootSettings:
     settings = BootSettings(env.config_file)
     posix = "POSIXLY_CORRECT" in os.environ
-    for token in scan(argv[1:], _OPTIONS, posix=posix):
+    for token in scan(argv[1:], OPTIONS, posix=posix):
         if token.letter == PROBLEM:
             program = shown_program(argv[0], os.environ.get("PATH"))
             out.raw_err(f"{program}: {token.problem}\n{_TRY_LINE}")

@@ -200,7 +200,7 @@ class _Reader:
         import os
 
         program = shown_program(self.program, os.environ.get("PATH"))
-        self.output.raw_err(f"{program}: {token.problem}\n")
+        self.output.complain(f"{program}: {token.problem}\n")
 
     def mode(self, value: str) -> None:
         if value not in _ALL:
@@ -222,8 +222,11 @@ class _Reader:
         if parsed is None:
             options.portal_address = None
             return
-        options.portal_address, options.port, options.tpgt = parsed
-        self.output.debug(2, "ip {}, port {}, tpgt {}".format(*parsed))
+        options.portal_address, port, options.tpgt = parsed
+        if port != -1:
+            options.port = port  # else that of an earlier -p stays, as in the original
+        shown = f"ip {parsed[0]}, port {options.port}, tgpt {options.tpgt}"
+        self.output.debug(2, shown)
 
     def iface(self, value: str) -> None:
         if not 1 <= len(value.encode("utf-8", "surrogateescape")) <= IFACE_NAME_MAX:

@@ -35,7 +35,9 @@ class Output:
     -d; above 0 notices are shown in any case.
     """
 
-    __slots__ = ("_kept", "_size", "_stderr", "_stdout", "debug_level", "notices", "program")
+    __slots__ = (
+        "_complaints", "_kept", "_size", "_stderr", "_stdout", "debug_level", "notices", "program",
+    )  # fmt: skip
 
     def __init__(
         self, stdout: BinaryIO | None = None, stderr: BinaryIO | None = None, program: str = PROGRAM
@@ -44,6 +46,7 @@ class Output:
         self._stderr = stderr or getattr(sys.stderr, "buffer", None)
         self._kept: list[str] = []
         self._size = 0
+        self._complaints = ""
         self.program = program
         self.notices: list[str] = []
         self.debug_level = 0
@@ -56,6 +59,13 @@ class Output:
             self.flush()
 
     def out_lines(self, lines: Iterable[str]) -> None:
+        """Lines of stdout; what a generator yields is written while it comes."""
+        if isinstance(lines, list):
+            self._kept += lines
+            self._size += sum(map(len, lines))
+            if self._size > _FLUSH_AT:
+                self.flush()
+            return
         for line in lines:
             self.out(line)
 
@@ -68,7 +78,12 @@ class Output:
         self._show_notices()
         self.raw_err(f"{self.program}: {line}\n")
 
+    def complain(self, text: str) -> None:
+        """Text for stderr that comes before the first error, and not at all if there is none."""
+        self._complaints += text
+
     def raw_err(self, text: str) -> None:
+        text, self._complaints = self._complaints + text, ""
         if self._stderr is None:
             return
         try:
@@ -117,6 +132,7 @@ class Output:
             return status or ExitCode.GENERIC
         if status or self.debug_level > 0:
             self._show_notices()
+            self.raw_err("")
         self.notices.clear()
         return status
 

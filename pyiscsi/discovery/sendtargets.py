@@ -279,7 +279,8 @@ class _Discovery:
                 self._report(str(error))
                 self._give_up(peer, error, _GAVE_UP_REDIRECTION)
             case -1:
-                self._report(str(error))
+                for line in str(error).split("\n"):
+                    self._report(line)
                 is_auth = isinstance(error, AuthenticationFailed)
                 number = _GAVE_UP_AUTHENTICATION if is_auth else _GAVE_UP_NEGOTIATION
                 self._give_up(peer, error, number)

@@ -38,7 +38,14 @@ _IDENTIFIER = re.compile(r"[0-9]{1,3}|0[xX][0-9A-Fa-f]{1,2}", re.ASCII)
 
 
 class ChapFailure(RemoteProtocolError):
-    """Authentication did not come about; the text is the reason."""
+    """Authentication did not come about; the text is the reason.
+
+    `finding`: what was wrong with the target's own proof, where that is the reason.
+    """
+
+    def __init__(self, reason: str, finding: str = "") -> None:
+        super().__init__(reason)
+        self.finding = finding
 
 
 def encode_binary(value: bytes) -> str:
@@ -204,7 +211,8 @@ class ChapInitiator:
             settings.username_in.encode("utf-8", "surrogateescape"),
         )
         if not (hmac.compare_digest(proof, wanted) and names_equal):
-            raise ChapFailure("Authentication request failed")
+            finding = "CHAP response" if names_equal else "username"
+            raise ChapFailure("Authentication request failed", f"received incorrect {finding}")
         self._expect = _Expect.NOTHING
         return []
 

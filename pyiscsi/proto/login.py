@@ -146,7 +146,7 @@ class LoginMachine:
         try:
             effects = self._handle(self._read(header, data))
         except ChapFailure as exc:
-            return self._fail_authentication(str(exc), ExitCode.FATAL_LOGIN)
+            return self._fail_authentication(str(exc), ExitCode.FATAL_LOGIN, exc.finding)
         except RemoteProtocolError as exc:
             effects = [Failed(LoginFailed(f"Login negotiation failed, {exc}"), retryable=False)]
         self._ended = any(not isinstance(effect, SendPdu) for effect in effects)
@@ -176,10 +176,12 @@ class LoginMachine:
         )
         return SendPdu(*request.encode())
 
-    def _fail_authentication(self, reason: str, code: int) -> list[Effect]:
+    def _fail_authentication(self, reason: str, code: int, finding: str = "") -> list[Effect]:
         self._ended = True
         target = self._settings.target_name
         text = f"Login authentication failed with target {target}, {reason}"
+        if finding:
+            text = f"failing authentication, {finding} from target {target}\n{text}"
         return [Failed(AuthenticationFailed(text, code), retryable=False)]
 
     def _read(self, header: bytes, data: bytes) -> LoginResponse:

@@ -22,6 +22,11 @@ class Answer:
         return f"Answer{(self.status, self.out, self.err)!r}"
 
 
+def wants_debug(words):
+    """Whether a command line asks for text on stderr; all others are silent if they succeed."""
+    return any(word.startswith(("-d", "--de")) for word in words)
+
+
 class Machine:
     """Temporary roots, and iscsiadm run against them."""
 
@@ -49,11 +54,13 @@ class Machine:
     def run(self, *words, program="iscsiadm"):
         stdout, stderr = io.BytesIO(), io.BytesIO()
         status = iscsiadm.main([program, *words], Output(stdout, stderr))
-        return Answer(
+        answer = Answer(
             status,
             stdout.getvalue().decode("utf-8", "surrogateescape"),
             stderr.getvalue().decode("utf-8", "surrogateescape"),
         )
+        assert status or not answer.err or wants_debug(words), (words, answer)
+        return answer
 
     def run_line(self, line):
         """One word for each blank-separated part."""

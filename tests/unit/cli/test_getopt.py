@@ -191,7 +191,7 @@ WORDS = st.one_of(
 @settings(max_examples=400, deadline=None)
 @given(st.lists(WORDS, max_size=6), st.booleans())
 def test_equals_glibc(words, posix):
-    """CLI-012 to CLI-028: any line, permuted or not, is read as the C library reads it."""
+    """CLI-012, CLI-028: any line, permuted or not, is read as the C library reads it."""
     mine = [
         (token.letter, token.problem or token.value, token.offender)
         for token in scan(words, ROWS, posix=posix)

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.cli.commands import Machine
 
 ROOT = pathlib.Path(__file__).parents[3]
-FREE = {"errno", "stat", "os", "sys", "__future__"}
+FREE = {"errno", "fcntl", "stat", "os", "sys", "__future__"}
 RUN = f"""
 import errno, os, stat, sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -80,6 +80,7 @@ def test_a_listing_loads_no_record_parser(machine):
     _, names = imported("-m", "node")
     assert not names & {"pyiscsi.records.record", "pyiscsi.records.schema_node"}
     assert not {name for name in names if name.startswith(("pyiscsi.ipc", "pyiscsi.sysfs"))}
+    assert "pyiscsi.cli.trace" not in names
 
 
 def test_version_loads_no_mode():

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import subprocess
 
 import pytest
 
@@ -82,3 +83,27 @@ def test_help(word):
 def test_refused(words, complaint):
     """CLI-375, CLI-376."""
     assert run(*words) == (1, "", f"{complaint}\n{USAGE}")
+
+
+ORIGINAL = "/usr/sbin/iscsi-iname"
+LINES = [
+    [], ["-h"], ["-gh"], ["-z"], ["-hz"], ["foo"], ["-"], ["--", "-g"], ["-p"], ["-p", "iqn.x"],
+    ["-px", "-py"], ["-gp", "iqn.x"], ["--prefix"], ["--prefix="], ["--pre=a"], ["--gen"],
+    ["--help=x"], ["--foo"], ["-p", "y" * 210], ["-p", "y" * 211], ["-p", "y" * 211, "-h"],
+    ["foo", "-h"], ["-z", "foo"], [""],
+]  # fmt: skip
+
+
+@pytest.mark.upstream
+@pytest.mark.skipif(not os.path.exists(ORIGINAL), reason="Debian's open-iscsi is not installed")
+@pytest.mark.parametrize("words", LINES, ids=lambda words: " ".join(words)[:20])
+def test_same_as_the_original(words):
+    """CLI-371, CLI-372, CLI-373, CLI-374, CLI-375, CLI-376: but for the digits."""
+    theirs = subprocess.run(
+        ["iscsi-iname", *words], executable=ORIGINAL, capture_output=True, text=True, check=False
+    )
+
+    def shape(status, out, err):
+        return status, re.sub(r":[0-9a-f]{6,12}\n\Z", ":DIGITS\n", out), err
+
+    assert shape(*run(*words)) == shape(theirs.returncode, theirs.stdout, theirs.stderr)

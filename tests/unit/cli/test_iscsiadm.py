@@ -62,7 +62,10 @@ def test_stop_without_daemon(machine):
 
 @pytest.mark.parametrize(
     ("error", "first"),
-    [(DaemonError("no", 13), ""), (IpcError("read error", 18), "iscsiadm: read error\n")],
+    [
+        (DaemonError("daemon access denied", 13), ""),
+        (IpcError("read error", 18), "iscsiadm: read error\n"),
+    ],
 )
 def test_stop_refused(machine, monkeypatch, error, first):
     client = FakeClient({"stop": error})

@@ -114,7 +114,7 @@ def test_firmware(boots, letter, line):
 
 
 def test_settings(boots):
-    """CLI-390: everything arrives; the first of repeated parameters is applied last."""
+    """Everything arrives; the first of repeated parameters is applied last."""
     words = [
         *TARGET, "-p", "3261", "-u", "user", "-w", "secret", "-U", "in", "-W", "other", "-d", "2",
         "-c", "/x/iscsid.conf", "-P", "node.session.scan=manual", "-P", "node.session.scan=auto",

@@ -88,17 +88,20 @@ def test_wrong_level(empty, level):
     ],
 )
 def test_records_shown(machine, line, count):
-    """CLI-153 to CLI-159: one block for each match; a portal without port means 3260."""
+    """CLI-153, CLI-154, CLI-156, CLI-157, CLI-159: one block for each match."""
     answer = machine.run_line(f"-m node {line}")
     assert (answer.status, answer.err) == (0, "")
     assert answer.out.count("# BEGIN RECORD 2.1.8\nnode.name = ") == count
     assert answer.out.count("# END RECORD\n") == count
 
 
-@pytest.mark.parametrize("line", ["-T nosuch", "-p 10.0.0.9", "-I iser", f"-T {T} -p localhost"])
+@pytest.mark.parametrize(
+    "line",
+    ["-T nosuch", "-p 10.0.0.9", "-I iser", f"-T {T} -p localhost", f"-T {U} -p 10.0.0.1"],
+)
 @pytest.mark.parametrize("op", ["", "-o show"])
 def test_nothing_shown(machine, line, op):
-    """CLI-161, CLI-164: shown records match by text."""
+    """CLI-155, CLI-161, CLI-164: records match by text; a portal without port means 3260."""
     assert tuple(machine.run_line(f"-m node {line} {op}")) == (21, "", NONE)
 
 
@@ -145,7 +148,7 @@ def test_secrets(machine):
     ],
 )
 def test_new(empty, portal, shown, path):
-    """CLI-167 to CLI-170, DB-001, DB-002, DB-003, DB-008."""
+    """CLI-167, CLI-168, CLI-169, CLI-170, DB-001, DB-002, DB-003, DB-008."""
     answer = empty.run("-m", "node", "-o", "new", "-T", T, "-p", portal)
     assert tuple(answer) == (0, added(*shown, T), "")
     link = f"static/{T},{shown[0]},{shown[1]},{shown[2]},default"
@@ -296,7 +299,7 @@ def test_update_without_a_pair(machine, line):
     ],
 )
 def test_update_refused(machine, name, text, lines):
-    """CLI-184 to CLI-187, DB-037: every matching record says it, none is changed."""
+    """CLI-184, CLI-185, CLI-186, CLI-187, DB-037: every match says it, none is changed."""
     before = machine.run("-m", "node", "-o", "show", "-S").out
     words = ("-n", "node.session.cmds_max", "-v", "9", "-n", name, "-v", text)
     answer = machine.run("-m", "node", "-T", T, "-o", "update", *words)
@@ -438,6 +441,20 @@ def test_a_torn_record_is_reported(machine):
     assert answer.status == 6
     assert answer.err.startswith("iscsiadm: ")
     assert machine.run("-m", "node").status == 0
+
+
+@pytest.mark.parametrize("operation", ["update -n node.startup -v automatic", "delete"])
+def test_a_torn_record_fails_a_change(machine, operation):
+    """DB-029, DB-038: of those that match it is the one that cannot be changed."""
+    damage(machine, b"")
+    answer = machine.run_line(f"-m node -o {operation}")
+    assert answer.status == 6
+    first, last = answer.err.splitlines()
+    assert "is empty, cut off or binary, moved to" in first
+    assert last == (
+        "iscsiadm: Could not execute operation on all records: encountered iSCSI database failure"
+    )
+    assert machine.run_line(f"-m node -o {operation}").status == (21 if "del" in operation else 0)
 
 
 @pytest.mark.parametrize(

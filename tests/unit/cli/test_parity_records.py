@@ -104,15 +104,17 @@ def daemon(machine, monkeypatch, discover=None):
 
 @pytest.mark.parametrize("name", ["options", "empty"])
 def test_without_daemon(machine, name):
-    """CLI-001 to CLI-045, CLI-063, CLI-064, CLI-147: usage, and every listing of nothing."""
+    """CLI-001, CLI-004, CLI-005, CLI-010, CLI-011, CLI-022, CLI-023, CLI-025, CLI-027, CLI-044,
+    CLI-063, CLI-064, CLI-147: usage, and every listing of nothing."""
     for step in steps(name):
         replay(machine, step)
 
 
 @pytest.mark.parametrize("name", ["node-records", "node-ipv6"])
 def test_records(machine, monkeypatch, name):
-    """CLI-148 to CLI-157, CLI-160, CLI-164, CLI-167 to CLI-170, CLI-177, CLI-180, CLI-181, CLI-184,
-    CLI-185, CLI-187, CLI-192, CLI-195 to CLI-199; DB-001, DB-002, DB-003, DB-012, DB-013."""
+    """CLI-148, CLI-149, CLI-154, CLI-160, CLI-167, CLI-168, CLI-169, CLI-177, CLI-181, CLI-184,
+    CLI-185, CLI-187, CLI-192, CLI-195, CLI-196, CLI-197, CLI-198; DB-001, DB-002, DB-003, DB-012,
+    DB-013."""
     daemon(machine, monkeypatch)
     for step in steps(name):
         replay(machine, step)

@@ -38,6 +38,22 @@ def test_a_success_is_silent_on_stderr(streams):
     assert (streams.out, streams.err) == (b"line\n", b"")
 
 
+@pytest.mark.parametrize(
+    ("act", "err"),
+    [
+        (lambda output: output.finish(0), b""),
+        (lambda output: output.finish(7), b"odd\n"),
+        (lambda output: (output.err("bad"), output.finish(7)), b"odd\niscsiadm: bad\n"),
+        (lambda output: (output.raw_err("Try\n"), output.finish(7)), b"odd\nTry\n"),
+    ],
+)
+def test_a_complaint_comes_before_the_first_error(streams, act, err):
+    """What getopt says of a word is dropped where the command works all the same."""
+    streams.output.complain("odd\n")
+    act(streams.output)
+    assert streams.err == err
+
+
 def test_a_failure_shows_notices_first(streams):
     streams.output.notice("first")
     streams.output.err("second")

@@ -75,10 +75,10 @@ def mutual_at_proof():
     return login, dict(pairs)
 
 
-def proof(keys, secret):
+def proof(keys, secret, name="target"):
     challenge = decode_binary(keys["CHAP_C"])
     value = chap_response("5", int(keys["CHAP_I"]), secret, challenge)
-    return [("CHAP_N", "target"), ("CHAP_R", encode_binary(value))]
+    return [("CHAP_N", name), ("CHAP_R", encode_binary(value))]
 
 
 def test_mutual_chap():
@@ -91,20 +91,24 @@ def test_mutual_chap():
 
 
 @pytest.mark.parametrize(
-    ("secret", "reason"),
+    ("secret", "name", "finding", "reason"),
     [
-        ("wrong-secret!", "Authentication request failed"),
-        ("secret-secret", "Local password same as remote"),
+        ("wrong-secret!", "target", "CHAP response", "Authentication request failed"),
+        ("other-secret!", "tarkin", "username", "Authentication request failed"),
+        ("secret-secret", "target", "", "Local password same as remote"),
     ],
 )
-def test_mutual_chap_with_a_false_target(secret, reason):
+def test_mutual_chap_with_a_false_target(secret, name, finding, reason):
     """D-034: a wrong proof is fatal, 19, with the text administrators know."""
     login, keys = mutual_at_proof()
-    failed = failure(login.handle_pdu(*security(proof(keys, secret), transit=True)))
+    failed = failure(login.handle_pdu(*security(proof(keys, secret, name), transit=True)))
     assert isinstance(failed.error, AuthenticationFailed)
     assert failed.error.exit_code == ExitCode.FATAL_LOGIN
     assert not failed.retryable
     expected = f"Login authentication failed with target iqn.target, {reason}"
+    if finding:
+        first = f"failing authentication, received incorrect {finding} from target iqn.target"
+        expected = f"{first}\n{expected}"
     assert str(failed.error) == expected
 
 
