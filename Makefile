@@ -1,7 +1,7 @@
 # make demo    iSCSI end to end on a real Linux kernel, in a guest, with every command shown
 # make test    every check and test there is, the kernel tests in the guest included
 # make check   what a commit needs: style, types, unit, data and repository tests (no root, no guest)
-# make bench   command times side by side with Debian's open-iscsi, in the guest
+# make bench   command times and system calls beside Debian's open-iscsi, on this machine and in the guest
 # make fuzz    damaged input for every parser, 60 s each (SECONDS=600 for longer)
 # make fmt     format the code
 # make clean   remove everything these targets made
@@ -52,7 +52,8 @@ check-kernel: .venv/ready compile
 
 bench: .venv/ready compile
 	@bash tests/lab/setup test
-	@bash tests/lab/guest -m 1G -t 1500 python -m tests.bench
+	@$(BIN)/python -m tests.bench --native
+	@bash tests/lab/guest -m 1G -t 3600 python -m tests.bench
 
 # The scenarios played with Debian's open-iscsi: shows that the runner and the expectations are right.
 parity: .venv/ready compile

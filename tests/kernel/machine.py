@@ -25,6 +25,7 @@ INITIATOR = "iqn.2026-11.test:initiator"
 CONFIGURATION = PROJECT / "tests/parity/iscsid.conf"
 SESSIONS = Path("/sys/class/iscsi_session")
 HOSTS = Path("/sys/class/iscsi_host")
+FIGURES = "figures.txt"
 COMMAND_S = 180.0
 """Longest run of a command."""
 START_S = 60.0
@@ -59,6 +60,24 @@ class Done:
     def __str__(self) -> str:
         return f"$ {self.command}\n{self.out}{self.err}status {self.rc} after {self.seconds:.2f} s"
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether stderr is empty if the command succeeded, as every client expects."""
+        return is_silent(self.command, self.rc, self.err)
+
+
+def is_silent(command: str, status: int, err: str) -> bool:
+    """Whether a command kept the rule: nothing on stderr with status 0.
+
+    The rule says nothing of what a shell line's other programs write, nor of -d, which asks for
+    text on stderr.
+    """
+    words = command.split()
+    excepted = words[:1] != ["iscsiadm"] or any(
+        word in ("|", "||", ";", "&&") or word.startswith(("-d", "--de")) for word in words
+    )
+    return bool(excepted or status or not err)
+
 
 def run(command: str | Sequence[str], *, timeout_s: float = COMMAND_S) -> Done:
     """Run a command (a string goes to the shell) and return what it answered."""
@@ -77,6 +96,13 @@ def run(command: str | Sequence[str], *, timeout_s: float = COMMAND_S) -> Done:
     seconds = time.monotonic() - started
     text = command if isinstance(command, str) else " ".join(command)
     return Done(text, done.returncode, done.stdout, done.stderr, seconds)
+
+
+def figure(text: str) -> None:
+    """A measurement for the end of `make test`, which shows all of them (tests/repo/figures.py)."""
+    print(text)
+    with (Path(os.environ["LAB_OUT"]) / FIGURES).open("a") as file:
+        file.write(f"{text}\n")
 
 
 def settle() -> None:

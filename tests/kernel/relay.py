@@ -57,6 +57,8 @@ class Guest:
             )
             if report.nodeid != item.nodeid:
                 continue
+            if isinstance(report.longrepr, list):  # a skip's place: JSON has no tuples
+                report.longrepr = tuple(report.longrepr)
             yield report
             if report.when == "teardown":
                 return

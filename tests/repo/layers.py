@@ -42,7 +42,7 @@ TABLE = {
     "discovery": _row("proto transport sysfs"),
     "ipc": _row(),
     "printers": _row(never="asyncio socket subprocess click"),
-    "ops": _row("records sysfs ipc", never="asyncio"),
+    "ops": _row("records sysfs ipc transport", never="asyncio"),
     "daemon": _row("proto records sysfs transport discovery ipc"),
     "cli": _row("ops printers ipc records sysfs daemon", "click", never="asyncio"),
 }

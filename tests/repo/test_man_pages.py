@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from pyiscsi import env
-from pyiscsi.cli import getopt, iscsi_iname, iscsid, iscsistart, options
+from pyiscsi.cli import (
+    getopt,
+    iscsi_discovery,
+    iscsi_gen_initiatorname,
+    iscsi_iname,
+    iscsid,
+    iscsistart,
+    options,
+)
 from pyiscsi.cli.help import USAGE
 from pyiscsi.cli.report import Output
 from pyiscsi.errors import ExitCode, error_text
@@ -28,12 +36,18 @@ MODULES = {
     "iscsid": iscsid,
     "iscsistart": iscsistart,
     "iscsi-iname": iscsi_iname,
+    "iscsi_discovery": iscsi_discovery,
+    "iscsi-gen-initiatorname": iscsi_gen_initiatorname,
 }
+WITHOUT_OPTIONS = {"iscsi_fw_login": "iscsi_fw_login", "pyiscsi-complete": "completion"}
+"""Programs that take none, and their modules."""
 HELPS = {
     "iscsiadm": "\n".join(USAGE),
     "iscsid": iscsid.HELP,
     "iscsistart": iscsistart._HELP,
     "iscsi-iname": iscsi_iname._USAGE,
+    "iscsi_discovery": iscsi_discovery.USAGE.replace(" -disable ", " "),
+    "iscsi-gen-initiatorname": iscsi_gen_initiatorname.USAGE,
 }
 NOT_IN_HELP = {("iscsi-iname", "h", "help")}
 """What the original's help leaves out, and therefore ours."""
@@ -46,6 +60,8 @@ ONLY_READ = [example for example in EXAMPLES if example.kind.startswith("needs a
 
 def table(program: str) -> tuple[tuple, ...]:
     """The option table of a program: rows that begin with long name, letter, kind."""
+    if program in WITHOUT_OPTIONS:
+        return ()
     module = MODULES[program]
     return getattr(module, "OPTIONS", None) or module._OPTIONS
 
@@ -55,11 +71,11 @@ def option_tags(program: str) -> dict[str, list[str]]:
 
 
 def read_tag(tag: str) -> tuple[str, str, str]:
-    """`-p, --portal IP` as (portal, p, kind of its value)."""
-    found = re.fullmatch(r"-(\w), --([\w-]+)(?:([ =])(\S+))?", tag)
+    """`-p, --portal IP` as (portal, p, kind of its value); without a long name as ("", p, kind)."""
+    found = re.fullmatch(r"-(\w)(?:, --([\w-]+))?(?:([ =])(\S+))?", tag)
     assert found, tag
     kinds = {None: getopt.NO_VALUE, " ": getopt.VALUE, "=": getopt.ATTACHED_VALUE}
-    return found[2], found[1], kinds[found[3]]
+    return found[2] or "", found[1], kinds[found[3]]
 
 
 @pytest.mark.parametrize("program", MODULES)
@@ -269,7 +285,7 @@ def shell(tmp_path: Path):
     for attribute, value in (("handle", "1"), ("caps", "0x3fffff")):
         (tmp_path / "sys/class/iscsi_transport/tcp" / attribute).write_text(f"{value}\n")
     (tmp_path / "etc/iscsid.conf").write_text("iscsid.startup = /bin/false\n")
-    for name, module in {**MODULES, "iscsiadm": "iscsiadm"}.items():
+    for name, module in {**MODULES, **WITHOUT_OPTIONS, "iscsiadm": "iscsiadm"}.items():
         wrapper = tmp_path / "bin" / name
         word = module if isinstance(module, str) else module.__name__.rpartition(".")[2]
         wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m pyiscsi.cli.{word} "$@"\n')
@@ -317,6 +333,9 @@ def test_command_line_of_example(example: manpages.Example, tmp_path: Path) -> N
         words = shlex.split(command.text.replace("\\\n", ""))
         if words[0] == "iscsiadm":
             options.parse(words, roots, Output(io.BytesIO(), io.BytesIO()))
+        if words[0] == "iscsi_discovery":
+            assert iscsi_discovery.read_options(words, Output(io.BytesIO(), io.BytesIO()))
+            del words[1]
         rest: list[str] = []
         rows = [row[:3] for row in table(words[0])]
         tokens = getopt.scan(words[1:], rows, posix=False, positionals=rest)

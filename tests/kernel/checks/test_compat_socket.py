@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -203,3 +206,70 @@ def test_its_daemon_and_many_logins(foreign: Lab) -> None:
     assert len(machine.session_ids()) == len(names) + 1
     foreign.adm("-m session -u", 0)
     assert machine.session_ids() == []
+
+
+def test_its_daemon_and_a_short_request(foreign: Lab) -> None:
+    """D-006: why the probe ends its side: a request shorter than the daemon's is then let go."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        client.connect(ADDRESS)
+        client.sendall(bytes(16000))
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(4096) == b""
+    assert foreign.adm("-m session", 21).rc == 21
+    foreign.adm("-k 0", 0)
+
+
+def test_its_daemon_has_stopped(foreign: Lab) -> None:
+    """`-k 0` does not wait for a daemon that hangs; it works once the daemon goes on."""
+    assert foreign.daemon.process is not None
+    foreign.daemon.process.send_signal(signal.SIGSTOP)
+    assert foreign.adm("-k 0", 33).err.startswith("iscsiadm: iscsid request timed out\n")
+    foreign.daemon.process.send_signal(signal.SIGCONT)
+    foreign.adm("-k 0", 0)
+    assert foreign.daemon.process.wait(60) == 0
+
+
+def test_ours_beside_its_daemon(foreign: Lab) -> None:
+    """D-002: open-iscsi's iscsid has the name, so ours is the second instance: status 1."""
+    done = machine.run("iscsid -f", timeout_s=60)
+    assert (done.rc, done.out) == (1, "")
+    assert (
+        "Can not bind IPC socket @ISCSIADM_ABSTRACT_NAMESPACE: Address already in use" in done.err
+    )
+    assert foreign.daemon.is_running
+
+
+SQUAT = f"""
+import os, socket, sys, time
+os.setuid(65534)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind({ADDRESS!r})
+listener.listen(8)
+print("mine", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_user_takes_the_name(idle_lab: Lab) -> None:
+    """Our iscsid works all the same, and answers open-iscsi's once the name is free again."""
+    lio.create_target(IQN, PORTALS)
+    squatter = subprocess.Popen(
+        [sys.executable, "-c", SQUAT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert squatter.stdout is not None
+    assert squatter.stdin is not None
+    with squatter:
+        try:
+            assert squatter.stdout.readline() == b"mine\n"
+            idle_lab.daemon.start()
+            machine.wait_until(Path("/run/iscsid.sock").exists, "the native socket is there")
+            idle_lab.discover()
+            idle_lab.login(IQN)
+            held = f"is held by process {squatter.pid} of user 65534, which is no iscsid"
+            assert held in idle_lab.daemon.text()
+        finally:
+            squatter.stdin.close()
+    machine.wait_until(lambda: "is free now" in idle_lab.daemon.text(), "the name is ours")
+    assert adm(idle_lab, "-m session -P 1").out.count("LOGGED IN") == 1
+    adm(idle_lab, "-m session -u")

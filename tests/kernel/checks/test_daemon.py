@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,27 @@ def test_started_by_the_command(idle_lab: Lab) -> None:
     finally:
         idle_lab.adm("-k 0", 0)
         machine.wait_until(lambda: not machine.is_daemon_listening(), "iscsid has ended")
+
+
+@pytest.mark.parametrize("priority", [0, -20])
+def test_no_search_of_proc(lab: Lab, tmp_path: Path, priority: int) -> None:
+    """D-095: a login does not look through /proc for the session's thread, whatever is set."""
+    lio.create_target(IQN, PORTALS)
+    lab.discover()
+    lab.set(IQN, {"node.session.xmit_thread_priority": priority})
+    assert lab.daemon.process is not None
+    log = tmp_path / "calls"
+    words = ["strace", "-f", "-e", "trace=open,openat,execve", "-o", str(log)]
+    with subprocess.Popen([*words, "-p", str(lab.daemon.process.pid)]) as strace:
+        machine.wait_until(lambda: "TracerPid:\t0" not in _status_text(lab), "strace looks on")
+        lab.login(IQN)
+        lab.adm("-m session -u", 0)
+        strace.terminate()
+    calls = log.read_text()
+    assert "/sys/class/" in calls
+    assert "/proc" not in calls
+
+
+def _status_text(lab: Lab) -> str:
+    assert lab.daemon.process is not None
+    return Path(f"/proc/{lab.daemon.process.pid}/status").read_text()

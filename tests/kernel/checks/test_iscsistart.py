@@ -46,9 +46,22 @@ def test_a_later_daemon_takes_over(idle_lab: Lab) -> None:
 
 
 def test_a_refused_login(idle_lab: Lab) -> None:
-    """CLI-392: status 1 and the reason, nothing left in the kernel."""
+    """Status 1 and the reason, nothing left in the kernel."""
     lio.create_target(IQN, ["127.0.0.1:3260"], chap=("user", "usersecret12"))
     refused = machine.run(f"{START} -u user -w wrongsecret12")
     assert refused.rc == 1
     assert "initiator reported error (24 - " in refused.err
+    assert machine.session_ids() == []
+
+
+def test_a_portal_that_is_away(idle_lab: Lab) -> None:
+    """CLI-392: given up when the retry window ends, nothing left in the kernel."""
+    idle_lab.shell("ip link add near type dummy", "ip link del near")
+    idle_lab.shell("ip addr add 10.77.0.1/24 dev near && ip link set near up")
+    window = "initial_login_retry_max=1 -P node.conn[0].timeo.login_timeout=2"
+    words = f"iscsistart -i {machine.INITIATOR} -t {IQN} -g 1 -a 10.77.0.2"
+    done = machine.run(f"{words} -P node.session.{window}")
+    assert done.rc == 1
+    assert done.out == f"iscsistart: Logging into {IQN} 10.77.0.2:3260,1\n"
+    assert "initiator reported error (8 - connection timed out)\n" in done.err
     assert machine.session_ids() == []

@@ -52,3 +52,30 @@ def test_states_shown(lab: Lab, session: int) -> None:
     machine.wait_until(
         lambda: lab.state_words(session) == ("LOGGED IN", "NO CHANGE"), "peace is shown again"
     )
+
+
+def test_replacement_timeout_passes(lab: Lab) -> None:
+    """D-051: the disks go transport-offline and the session FREE; a later recovery undoes both."""
+    lio.create_target(IQN, PORTALS)
+    lab.discover()
+    lab.set(IQN, {"node.session.timeo.replacement_timeout": 2})
+    lab.login(IQN)
+    sid = lab.only_session()
+    (device,) = machine.session_devices(sid)
+    disk = machine.disks(sid)
+
+    def await_device(state: str) -> None:
+        path = device / "state"
+        machine.wait_until(lambda: path.read_text() == f"{state}\n", f"the device is {state}")
+
+    await_device("running")
+    lio.set_enabled(IQN, False)
+    _await_state(sid, "FAILED")
+    await_device("transport-offline")
+    _await_state(sid, "FREE")
+    lio.set_enabled(IQN, True)
+    _await_state(sid, "LOGGED_IN")
+    await_device("running")
+    assert (machine.session_ids(), machine.disks(sid)) == ([sid], disk)
+    read = f"dd if=/dev/{disk[0]} of=/dev/null bs=1M count=4 iflag=direct"
+    assert machine.run(read).rc == 0
