@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from pyiscsi.daemon.discover import Discovery
+from pyiscsi.daemon.logsetup import NAME
 from pyiscsi.daemon.nokernel import NoKernel
 from pyiscsi.daemon.settings import Settings
 from pyiscsi.env import Env
@@ -19,7 +20,7 @@ def discover(env: Env, config: Message, args: Message) -> Message:
     Raises DaemonError, as that request does.
     """
     # The daemon's log lines are not for a command's stderr, where logging would put them.
-    logging.getLogger("pyiscsi").addHandler(logging.NullHandler())
+    logging.getLogger(NAME).addHandler(logging.NullHandler())
     settings = Settings(
         config["config_file"] or env.config_file,
         env.initiatorname_file,
