@@ -2,6 +2,7 @@
 # make test    every check and test there is, the kernel tests in the guest included
 # make check   what a commit needs: style, types, unit, data and repository tests (no root, no guest)
 # make bench   command times and system calls beside Debian's open-iscsi, on this machine and in the guest
+# make soak    a hundred sessions under I/O while the daemon is killed and the targets go, in the guest
 # make fuzz    damaged input for every parser, 60 s each (SECONDS=600 for longer)
 # make fmt     format the code
 # make clean   remove everything these targets made
@@ -14,7 +15,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo test check check-kernel bench parity fuzz fmt compile clean
+.PHONY: help demo test check check-kernel soak bench parity fuzz fmt compile clean
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
 
@@ -49,6 +50,10 @@ check: .venv/ready
 check-kernel: .venv/ready compile
 	@bash tests/lab/setup test
 	$(BIN)/pytest tests/kernel
+
+soak: .venv/ready compile
+	@bash tests/lab/setup test
+	@bash tests/lab/guest -m 1G -t 3600 python -m pytest -q -s tests/kernel/checks/soak.py
 
 bench: .venv/ready compile
 	@bash tests/lab/setup test

@@ -22,14 +22,19 @@ def golden(name: str) -> list[str]:
 
 def unpack(name: str, root: Path) -> SysfsTree:
     """The tree `<root>/sys` of a capture; its /proc is `<root>/proc`."""
+    unpack_text((DATA / f"{name}.tree").read_text(), root)
+    return SysfsTree(str(root / "sys"))
+
+
+def unpack_text(text: str, root: Path) -> None:
+    """The same for the text of a capture."""
     made: set[str] = set()
-    for line in (DATA / f"{name}.tree").read_text().split("\n"):
+    for line in text.split("\n"):
         if line and not line.startswith("#"):
             kind, path, *value = line.split(" ", 2)
             where = f"{root}{path}"
             _make_directory(where if kind == "D" else os.path.dirname(where), made)
             _MAKERS[kind](where, value[0] if value else "")
-    return SysfsTree(str(root / "sys"))
 
 
 def _make_directory(path: str, made: set[str]) -> None:
