@@ -32,7 +32,7 @@ from pyiscsi.sysfs.tree import SysfsTree
 _log = logging.getLogger("iscsid")
 
 LOOK_EVERY_S = 10.0
-"""How soon a record that was changed takes effect without a SIGHUP."""
+"""How soon a record that is polled is polled otherwise, or no more, once it was changed."""
 DEFAULT_INTERVAL_S = 30
 _FILES_TIMEOUT_S = 30.0
 _PREFIX = "discovery.sendtargets."
@@ -70,13 +70,15 @@ class Discoveryd:
     async def run(self) -> None:
         """Follow the records until cancelled; pollers end with it, their sessions stay."""
         await in_thread(self._forget_the_gone, _FILES_TIMEOUT_S)
+        was_asked = True
         try:
             while True:
                 try:
-                    self._settle(await in_thread(self._wanted, _FILES_TIMEOUT_S))
+                    wanted = await in_thread(self._wanted, _FILES_TIMEOUT_S)
+                    self._settle(wanted, begin=was_asked)
                 except (PyIscsiError, OSError, TimeoutError) as error:
                     _log.error("discovery records could not be read: %s", error)
-                await self._wait()
+                was_asked = await self._wait()
         finally:
             await stop_tasks(*(poller.task for poller in self._pollers.values()))
 
@@ -87,13 +89,15 @@ class Discoveryd:
             if SysfsSession(tree, sid).target != key.target:
                 state.disown(sid)
 
-    async def _wait(self) -> None:
+    async def _wait(self) -> bool:
+        """Until it is time to look; whether somebody asked for it."""
         try:
             async with asyncio.timeout(LOOK_EVERY_S):
                 await self._look.wait()
         except TimeoutError:
-            return
+            return False
         self._look.clear()
+        return True
 
     def _wanted(self) -> dict[tuple[str, int], Record]:
         """The records that ask for polling, by address and port."""
@@ -105,15 +109,22 @@ class Discoveryd:
                 found[address, port] = record
         return found
 
-    def _settle(self, wanted: Mapping[tuple[str, int], Record]) -> None:
+    def _settle(self, wanted: Mapping[tuple[str, int], Record], *, begin: bool) -> None:
+        """End, change and (where `begin`) start pollers.
+
+        Polling begins when the daemon starts or is told to reload, as scripts know it from
+        open-iscsi: switching it on in a record does not log in to anything at once.
+        """
         for place, poller in [*self._pollers.items()]:
             record = wanted.get(place)
             changed = record is None or record.values != poller.record.values
             if changed or poller.is_broken:
                 poller.task.cancel()
                 del self._pollers[place]
+                if record is not None:
+                    self._pollers[place] = Poller(self._around, *place, record)
         for place, record in wanted.items():
-            if place not in self._pollers:
+            if begin and place not in self._pollers:
                 self._pollers[place] = Poller(self._around, *place, record)
 
 

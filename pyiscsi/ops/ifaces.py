@@ -77,11 +77,10 @@ def create(context: Context, name: str) -> None:
 
     Raises SessionExists while a session uses it, InvalidArgument for built-in names, RecordError.
     """
-    from pyiscsi.records.ifaces import BUILT_IN
     from pyiscsi.records.record import Record
     from pyiscsi.records.schema import IFACE
 
-    if name not in BUILT_IN and is_running(context, name):
+    if is_running(context, name):
         raise SessionExists()
     context.ifaces.write(Record(IFACE, {_NAME: name, _TRANSPORT: "tcp"}, context.env.record_format))
 
@@ -91,12 +90,14 @@ def update(context: Context, name: str, pairs: Sequence[tuple[str, str]]) -> lis
 
     Raises InvalidArgument when a name or a value is refused; nothing is changed then.
     """
-    before = context.ifaces.read(name)
-    lines = [_RUNNING] if is_running(context, name) else []
-    lines += context.ifaces.update(name, pairs) if pairs else []
-    if pairs:
-        lines += context.ifaces.propagate(context.nodes, before, pairs)
-    return lines
+    context.ifaces.read(name)
+    if is_running(context, name):
+        context.notices.append(_RUNNING)
+    if not pairs:
+        return []
+    lines = context.ifaces.update(name, pairs)
+    after = context.ifaces.read(name)
+    return lines + context.ifaces.propagate(context.nodes, after, pairs)
 
 
 def require_transport(context: Context, name: str) -> None:

@@ -145,8 +145,9 @@ class IfaceStore(Store):
     ) -> list[str]:
         """Set the same values in every node record bound to an iface.
 
-        `iface` is the iface before the update: records count as bound when iface name and
-        transport are equal. Returns lines about records that could not be changed.
+        `iface` is the iface after the update: records count as bound when iface name and transport
+        are equal, so an iface with a new transport has none, as in the original. Returns lines
+        about records that could not be changed.
         """
         lines: list[str] = []
         for key in nodes.keys(Pattern(iface=iface[_NAME])):

@@ -17,7 +17,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 RUNNER = PROJECT / "tests/lab/guest"
 OUT = PROJECT / ".lab/kernel"
-GUEST_S = 2700
+GUEST_S = 4200
 """Longest run of one guest."""
 KEPT_LINES = 60
 

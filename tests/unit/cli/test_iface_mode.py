@@ -18,9 +18,9 @@ SPECIAL = "iface default is a special interface and"
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A session, the tcp driver loaded, and a modprobe that finds nothing."""
+    """A session on an iface of its own, the tcp driver, and a modprobe that finds nothing."""
     made = Machine(tmp_path, monkeypatch)
-    made.session(1, ONE, "127.0.0.1")
+    made.session(1, ONE, "127.0.0.1", iface="other")
     tcp = tmp_path / "sys/class/iscsi_transport/tcp"
     tcp.mkdir(parents=True)
     (tcp / "handle").write_text("1\n")
