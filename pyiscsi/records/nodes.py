@@ -157,7 +157,7 @@ class NodeStore(Store):
         return self._database.read(NODE, path)
 
     def read(self, key: NodeKey) -> Record:
-        """The record; what its file does not say about its identity is taken from its name.
+        """The record; its identity is that of its path.
 
         Raises RecordError; a torn file is moved away first.
         """
@@ -165,15 +165,14 @@ class NodeStore(Store):
 
     @staticmethod
     def identified(record: Record, key: NodeKey) -> Record:
-        """The record with what it does not say about its identity taken from its name."""
+        """The record with the identity that its path has, whatever it says itself."""
         values = record.values
-        if not values["node.name"]:
-            values["node.name"] = key.target
-        if not values["node.conn[0].address"]:
-            values["node.conn[0].address"] = key.address
-            values["node.conn[0].port"] = str(key.port)
-        if values["node.tpgt"] == str(UNKNOWN_TPGT):
-            values["node.tpgt"] = str(key.tpgt)
+        values["node.name"] = key.target
+        values["node.conn[0].address"] = key.address
+        values["node.conn[0].port"] = str(key.port)
+        values["node.tpgt"] = str(key.tpgt)
+        if key.tpgt != UNKNOWN_TPGT:
+            values["iface.iscsi_ifacename"] = key.iface
         return record
 
     def records(

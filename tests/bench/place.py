@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +19,7 @@ _LOCKS = Path("/run/lock")
 _BASE = "PYISCSI_BENCH_BASE"
 _DISK = "/var/tmp"
 """Never in memory, where syncing costs nothing."""
+_REMOVE_TRIES = 50
 
 
 def why_not() -> str:
@@ -35,13 +39,28 @@ def is_inside() -> bool:
 
 def run_inside(arguments: Sequence[str]) -> int:
     """Run this program again with a private database, and no daemon of the machine in reach."""
+    # Ended by a signal it must not leave ten thousand records behind.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     base = tempfile.mkdtemp(prefix="pyiscsi-bench.", dir=_DISK)
+    command = ["unshare", "-m", "-n", sys.executable, "-m", "tests.bench", *arguments]
+    environ = {**os.environ, _BASE: base, "PYISCSI_SOCKET": f"{base}/socket"}
+    child = subprocess.Popen(command, env=environ, start_new_session=True)
     try:
-        command = ["unshare", "-m", "-n", sys.executable, "-m", "tests.bench", *arguments]
-        environ = {**os.environ, _BASE: base, "PYISCSI_SOCKET": f"{base}/socket"}
-        return subprocess.run(command, env=environ, check=False).returncode
+        return child.wait()
     finally:
-        shutil.rmtree(base)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        _remove(base)
+
+
+def _remove(base: str) -> None:
+    """What was killed a moment ago may still finish its last system call."""
+    for _ in range(_REMOVE_TRIES):
+        shutil.rmtree(base, ignore_errors=True)
+        if not os.path.exists(base):
+            return
+        time.sleep(0.1)
 
 
 def enter() -> str:

@@ -403,7 +403,7 @@ def test_a_torn_record_is_set_aside(env, nodes, put, root, content, name):
     """DB-029, DB-105: moved where no program looks, reported with both names; others are listed."""
     put(f"nodes/iqn.b/{PORTAL}/default", HAND_WRITTEN)
     path = put(name, content)
-    assert [record.node_key().target for record in nodes.records()] == ["iqn.a"]
+    assert [record.node_key().target for record in nodes.records()] == ["iqn.b"]
     place = root / ".pyiscsi-quarantine" / (name.replace("/", "%") + ".1")
     assert nodes.problems == [f"Record {path} is empty, cut off or binary, moved to {place}"]
     assert nodes.exit_code == 6
