@@ -4,6 +4,7 @@
 # make bench   command times and system calls beside Debian's open-iscsi, on this machine and in the guest
 # make soak    a hundred sessions under I/O while the daemon is killed and the targets go, in the guest
 # make fuzz    damaged input for every parser, 60 s each (SECONDS=600 for longer)
+# make fuzz-cli random commands for open-iscsi's iscsiadm and ours, compared (FUZZ_SEQUENCES=500)
 # make fmt     format the code
 # make clean   remove everything these targets made
 
@@ -15,7 +16,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo test check check-kernel soak bench parity fuzz fmt compile clean
+.PHONY: help demo test check check-kernel soak bench parity fuzz fuzz-cli fmt compile clean
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
 
