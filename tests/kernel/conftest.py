@@ -1,7 +1,7 @@
 """Runs the tests marked `guest` inside the guest and reports them here, one by one.
 
 On the machine these tests are collected as usual, so `-k` and node ids select among them. The first
-one boots one guest, where pytest (tests/kernel/inner.py) runs all that were selected; its reports
+one boots the guests, where pytest (tests/kernel/inner.py) runs all that were selected; its reports
 come back one per line and are replayed as this run's own. Where no guest can run, each of them is
 skipped with the reason, and the summary names them.
 """
@@ -12,10 +12,10 @@ import os
 
 import pytest
 
-from tests.kernel.relay import Guest, NoGuest, why_not
+from tests.kernel.relay import Guests, NoGuest, why_not
 
 IN_GUEST = "LAB_GUEST" in os.environ
-GUEST = pytest.StashKey[Guest | NoGuest]()
+GUEST = pytest.StashKey[Guests | NoGuest]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,12 +38,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     return True
 
 
-def _guest(session: pytest.Session) -> Guest | NoGuest:
+def _guest(session: pytest.Session) -> Guests | NoGuest:
     reason = why_not()
     if reason:
         return NoGuest(reason)
     names = [item.nodeid for item in session.items if item.get_closest_marker("guest")]
-    return Guest(session.config, names)
+    return Guests(session.config, names)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -212,11 +212,20 @@ def play_scenario(name: str, out: Path) -> None:
 
 
 def compare(out: Path, *names: str, verbose: bool = True) -> str:
-    """What compare.py says about the named scenarios (default all); last the figure."""
+    """What compare.py says about the named scenarios (default all); last the figure.
+
+    The transcripts may be in directories below `out`.
+    """
     with tempfile.TemporaryDirectory() as folder:
+        expected, got = Path(folder, "expected"), Path(folder, "got")
+        expected.mkdir()
+        got.mkdir()
         for name in names or scenario_names():
-            (Path(folder) / f"{name}.json").symlink_to(CORPUS / "expected" / f"{name}.json")
-        command = [sys.executable, str(CORPUS / "compare.py"), folder, str(out)]
+            file = f"{name}.json"
+            (expected / file).symlink_to(CORPUS / "expected" / file)
+            for transcript in out.absolute().rglob(file):
+                (got / file).symlink_to(transcript)
+        command = [sys.executable, str(CORPUS / "compare.py"), str(expected), str(got)]
         done = subprocess.run(
             command + ["-v"] * verbose, stdout=subprocess.PIPE, text=True, check=False
         )

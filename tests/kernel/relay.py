@@ -1,4 +1,4 @@
-"""The machine's end of the kernel tests: boots the guest and hands back its test reports.
+"""The machine's end of the kernel tests: boots guests and hands back its test reports.
 
 The guest's end is tests/kernel/inner.py: one JSON object per line is a report, any other line is
 kept for the case that the guest ends too early.
@@ -7,16 +7,21 @@ kept for the case that the guest ends too early.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 RUNNER = PROJECT / "tests/lab/guest"
 OUT = PROJECT / ".lab/kernel"
+"""Each guest's results are in a directory of its own below."""
+GUESTS = 2
 GUEST_S = 4200
 """Longest run of one guest."""
 KEPT_LINES = 60
@@ -31,10 +36,11 @@ def why_not() -> str:
 class Guest:
     """One boot of the guest, running the given tests in order."""
 
-    def __init__(self, config: pytest.Config, node_ids: Sequence[str]) -> None:
+    def __init__(self, config: pytest.Config, number: int, node_ids: Sequence[str]) -> None:
         self._config = config
         self._other: deque[str] = deque(maxlen=KEPT_LINES)
-        runner = [str(RUNNER), "-t", str(GUEST_S), "-o", str(OUT)]
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        runner = [str(RUNNER), "-t", str(GUEST_S), "-o", str(OUT / str(number))]
         self._process = subprocess.Popen(
             [*runner, "python", "-m", "tests.kernel.inner", *node_ids],
             cwd=PROJECT,
@@ -44,11 +50,19 @@ class Guest:
             text=True,
             errors="replace",
         )
+        # A guest whose output nobody takes would wait while the other's tests are shown.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
 
     def reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
         """The reports of one test as they come; if the guest ended before, one that says so."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        while line := self._lines.get():
             if not line.startswith("{"):
                 self._other.append(line)
                 continue
@@ -62,18 +76,38 @@ class Guest:
             yield report
             if report.when == "teardown":
                 return
+        self._lines.put(None)
         text = f"the guest ended with status {self._process.wait()}\n{''.join(self._other)}"
         yield _report(item, "failed", text)
 
     def close(self) -> None:
         """Wait for the guest's end; one that was interrupted is told to end."""
-        assert self._process.stdout is not None
-        self._process.stdout.close()
         try:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
             self._process.terminate()
             self._process.wait()
+        self._reader.join()
+
+
+class Guests:
+    """As many guests as there are processors, at most GUESTS; the tests in turn to each."""
+
+    def __init__(self, config: pytest.Config, node_ids: Sequence[str]) -> None:
+        count = min(GUESTS, os.cpu_count() or 1, len(node_ids))
+        shares = [node_ids[number::count] for number in range(count)]
+        guests = [Guest(config, number, share) for number, share in enumerate(shares)]
+        self._guests = guests
+        self._of = {name: guests[number % count] for number, name in enumerate(node_ids)}
+
+    def reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
+        """The reports of one test."""
+        return self._of[item.nodeid].reports(item)
+
+    def close(self) -> None:
+        """See all of them off."""
+        for guest in self._guests:
+            guest.close()
 
 
 class NoGuest:

@@ -87,9 +87,9 @@ def print_parity(lines: Iterable[str]) -> bool:
     return True
 
 
-def print_measurements(file: Path) -> None:
+def print_measurements() -> None:
     """What the kernel tests measured."""
-    if file.exists():
+    for file in sorted(OUT.rglob(machine.FIGURES)):
         print(file.read_text(), end="")
 
 
@@ -99,8 +99,8 @@ def main() -> int:
     if reason:
         print(f"parity and checklists: not measured, no guest: {reason}")
         return 0
-    print_measurements(OUT / machine.FIGURES)
-    compared = parity.compare(OUT / "parity", verbose=False).splitlines()
+    print_measurements()
+    compared = parity.compare(OUT, verbose=False).splitlines()
     complete = print_items(evidence.proven(evidence.RESULTS, compared))
     good = print_parity(compared)
     return 0 if complete and good else 1

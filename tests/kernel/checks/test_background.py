@@ -58,6 +58,7 @@ def test_leaves_alone_what_it_did_not_make(idle_lab: Lab) -> None:
     lio.create_target(ONE, [PORTAL])
     lio.create_target(TWO, [PORTAL])
     polled(idle_lab, 1)
+    idle_lab.shell("pkill -HUP -x iscsid")
     wait_for({ONE, TWO, OTHER}, 40)
     lio.delete_target(OTHER)
     lio.delete_target(ONE)

@@ -83,14 +83,14 @@ def test_safe_logout(idle_lab: Lab) -> None:
         if machine.session_value(sid, "targetname").endswith("used")
     )
     disk = f"/dev/{machine.disks(used)[0]}"
-    lab.shell(f"mkfs.ext4 -q {disk} && mkdir -p /tmp/mnt && mount {disk} /tmp/mnt")
+    lab.shell(f"mkfs.ext4 -q {disk} && mkdir -p /tmp/held && mount {disk} /tmp/held")
     try:
         done = lab.adm("-m session -u", 28)
         assert "28" in done.err
         assert machine.session_ids() == [used]
-        assert Path("/tmp/mnt/lost+found").is_dir()
+        assert Path("/tmp/held/lost+found").is_dir()
     finally:
-        lab.shell("umount /tmp/mnt")
+        lab.shell("umount /tmp/held")
         machine.settle()
     lab.adm(f"-m session -r {used} -u", 0)
     assert machine.session_ids() == []
@@ -102,8 +102,8 @@ def test_safe_logout(idle_lab: Lab) -> None:
         ("mkswap {0} && swapon {0}", "swapoff {0}"),
         (
             "dmsetup create held --table '0 65536 linear {0} 0' && mkfs.ext4 -q /dev/mapper/held"
-            " && mkdir -p /tmp/mnt && mount /dev/mapper/held /tmp/mnt",
-            "umount /tmp/mnt && dmsetup remove held",
+            " && mkdir -p /tmp/held && mount /dev/mapper/held /tmp/held",
+            "umount /tmp/held && dmsetup remove held",
         ),
     ],
     ids=["swap", "mounted through device mapper"],
@@ -131,12 +131,12 @@ def test_safe_logout_of_other_uses(idle_lab: Lab, use: str, release: str) -> Non
 def test_without_safe_logout(lab: Lab, session: int) -> None:
     """D-063: safe_logout is off unless asked for, as open-iscsi has it."""
     disk = f"/dev/{machine.disks(session)[0]}"
-    lab.shell(f"mkfs.ext4 -q {disk} && mkdir -p /tmp/mnt && mount {disk} /tmp/mnt")
+    lab.shell(f"mkfs.ext4 -q {disk} && mkdir -p /tmp/held && mount {disk} /tmp/held")
     try:
         lab.adm(f"-m session -r {session} -u", 0)
         assert machine.session_ids() == []
     finally:
-        machine.run("umount -l /tmp/mnt")
+        machine.run("umount -l /tmp/held")
 
 
 def test_unknown_session(lab: Lab, session: int) -> None:
