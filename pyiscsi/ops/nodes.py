@@ -40,8 +40,13 @@ def matching(context: Context, pattern: Pattern) -> list[NodeKey]:
 
 
 def _transport_of(context: Context, key: NodeKey) -> str | None:
-    """None for a record that cannot be read: whoever goes on with it reports why."""
+    """None for a record that is torn or cannot be read: whoever goes on with it reports why."""
+    from pyiscsi.records.files import read
+    from pyiscsi.records.text import is_torn
+
     try:
+        if is_torn(read(context.nodes.path(key))):
+            return None
         return context.nodes.read(key)[_TRANSPORT_KEY]
     except RecordError:
         return None
@@ -81,7 +86,7 @@ def _portals(context: Context, pattern: Pattern, tpgt: int) -> list[NodeKey]:
         if tpgt == UNKNOWN_TPGT and context.env.record_format == "master":
             tpgt = _known_tpgt(context, target, address, port)
         return [NodeKey(target, address, port, tpgt)]
-    known = context.nodes.keys(Pattern(target, address, port if address else ANY_PORT))
+    known = context.nodes.keys(Pattern(target, address, port))
     portals = {key.fields()[:4]: key for key in known}
     if not portals:
         raise InvalidArgument(_nothing_known(target, address, port))
@@ -94,7 +99,7 @@ def _nothing_known(target: str, address: str, port: int) -> str:
     target, address = printable(target), printable(address)
     if target:
         return f"there is no record of target {target}; name its portal with -p"
-    if address:
+    if address or port != ANY_PORT:
         return f"there is no record with portal {address},{port}; name its target with -T"
     return "there are no records; name a target with -T and its portal with -p"
 

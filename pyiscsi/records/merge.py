@@ -14,7 +14,7 @@ from pyiscsi.records.schema import IFACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pyiscsi.env import Env
     from pyiscsi.records.record import Record
@@ -104,22 +104,23 @@ def apply_discovery(
     defaults: Record,
     iface_records: Mapping[str, Record],
     in_use: Callable[[NodeKey], bool],
+    is_same_address: Callable[[str, str], bool] = str.__eq__,
 ) -> list[str]:
     """Bring the node records of a source in line with what it answered.
 
     `delete` removes the source's records that were not found, unless a session uses them; `new`
     adds what is missing and leaves the rest; `update` writes everything anew from `defaults` and
-    `iface_records` (by iface name). Returns lines about what could not be done; raises nothing of
-    this package.
+    `iface_records` (by iface name). `is_same_address` knows other spellings of an address: what was
+    found by one is not removed. Returns lines about what could not be done; raises nothing of this
+    package.
     """
     database = Database(env)
     nodes = NodeStore(env, database)
     lines: list[str] = []
     if delete:
-        wanted = {(f.target, f.address, f.port, f.iface) for f in found}
-        for key in _linked(DiscoveryStore(env, database), source, lines):
-            if (key.target, key.address, key.port, key.iface) not in wanted:
-                lines += _delete_stale(nodes, source, key, in_use)
+        linked = _linked(DiscoveryStore(env, database), source, lines)
+        for key in _stale(linked, found, is_same_address):
+            lines += _delete_stale(nodes, source, key, in_use)
     if new or update:
         from pyiscsi.records.node_bulk import AT_ONCE
 
@@ -129,9 +130,28 @@ def apply_discovery(
     return lines + database.problems
 
 
+def _stale(
+    linked: Sequence[NodeKey], found: Sequence[Found], is_same_address: Callable[[str, str], bool]
+) -> Iterator[NodeKey]:
+    """The records whose portals were not found."""
+    wanted: dict[tuple[str, int, str], set[str]] = {}
+    for one in found:
+        wanted.setdefault((one.target, one.port, one.iface), set()).add(one.address)
+    for key in linked:
+        addresses = wanted.get((key.target, key.port, key.iface), set())
+        if key.address not in addresses and not any(
+            is_same_address(key.address, address) for address in addresses
+        ):
+            yield key
+
+
 def _linked(store: DiscoveryStore, source: Source, lines: list[str]) -> list[NodeKey]:
+    """Records that may be the source's; those of an iSNS portal may have links of the old style."""
     try:
-        return store.linked_nodes(source)
+        found = store.linked_nodes(source)
+        if source.type == "isns":
+            found = list(dict.fromkeys([*found, *store.linked_nodes(Source("isns"))]))
+        return found
     except PyIscsiError as error:
         lines.append(str(error))
         return []

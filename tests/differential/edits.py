@@ -32,7 +32,8 @@ _UNKNOWN = ["node.bogus = 1", "node.session.sess_reopen_log_freq = 2", "isns.add
 def lines(draw: st.DrawFn, *kinds: str) -> str:
     """A line for a file: a setting of one of these kinds mostly.
 
-    An iface keeps its name: which file is meant otherwise depends on the command in open-iscsi.
+    An iface keeps its name: which file is meant otherwise depends on the command in open-iscsi. So
+    does how much it reads of an address with more than the 255 bytes a name can have.
     """
     form = draw(st.integers(0, 6))
     if form > 4:
@@ -40,6 +41,8 @@ def lines(draw: st.DrawFn, *kinds: str) -> str:
     key, value = draw(words.pair([draw(st.sampled_from(kinds))]))
     if (kinds, key) == (("iface",), "iface.iscsi_ifacename"):
         return f"# {key}"
+    if key.startswith("iface."):
+        value = value[:255]
     return f"{key} = {value}".replace("\n", " ").replace("\0", " ")
 
 
@@ -233,10 +236,20 @@ _SLOW = re.compile(
 )
 
 
-def is_quick(tree: Tree) -> bool:
-    """Whether a discovery ends soon: no iface is bound to anything, no time is set."""
+_NO_ALGORITHM = re.compile(
+    rb"^\s*node\.session\.auth\.chap_algs\s*="
+    rb"(?!(?:.*[ \t,=])?(?:MD5|SHA1|SHA256|SHA3-256)(?:[ \t,]|$))",
+    re.MULTILINE,
+)
+
+
+def can_discover(tree: Tree) -> bool:
+    """Whether a discovery ends soon: no iface is bound to anything, no time is set.
+
+    And whether open-iscsi's can log in at all, which without an algorithm it knows it cannot.
+    """
     return not any(
-        _SLOW.search(entry.content)
+        _SLOW.search(entry.content) or _NO_ALGORITHM.search(entry.content)
         for name, entry in tree.items()
         if name == CONF or name.startswith(("ifaces/", "send_targets/"))
     )

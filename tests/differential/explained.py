@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.differential import answers, contents, strays
+from tests.differential import answers, contents, refusals, strays
 from tests.differential.step import Step
 from tests.differential.tree import Tree
 
@@ -29,7 +29,6 @@ class Difference:
 _PATH = "a record whose content names another target, portal or tag than its path"
 INVALID_NAME = Difference("invalid name", "one invalid name in a SendTargets answer")
 """Not in the table: the original's target does not tell such names (play.py)."""
-_LINE_BREAK = "values with a line break or NUL in `-v`"
 SET_ASIDE = Difference("set aside", "an empty or torn record")
 """Not in the table: play.py asks the original again, without such records (strays.py)."""
 
@@ -40,12 +39,22 @@ DIFFERENCES = (
         "stray in nodes", "stray file in `nodes/`", strays.stray_said, strays.stray_in_nodes
     ),
     Difference("stray portal", "portal directory whose name is not", prepare=strays.stray_portal),
-    Difference("empty portal", "empty portal directory", prepare=strays.empty_portal),
     Difference(
         "inside portal", "directory inside a portal directory", prepare=strays.inside_portal
     ),
+    Difference("empty portal", "empty portal directory", prepare=strays.empty_portal),
     Difference("both forms", "flat record and directory of one portal", strays.both_forms),
+    Difference(
+        "built-in files", "file `ifaces/default` or `ifaces/iser`", prepare=strays.built_in_file
+    ),
     Difference("no transport", "file in `ifaces/` that names no transport", strays.no_transport),
+    Difference(
+        "not linked",
+        "node records written by a discovery that writes no discovery record",
+        answers.not_linked,
+    ),
+    Difference("dangling links", "a dangling link of a discovery record", strays.dangling_links),
+    Difference("unlinked", "a node record whose link was removed", strays.unlinked),
     Difference("no static", "deleting node records while `static/` is missing", answers.no_static),
     Difference(
         "not rewritten", "`-m iface -o new`, node records bound to it", answers.not_rewritten
@@ -62,6 +71,9 @@ DIFFERENCES = (
         "a word that a setting does not know, in a record",
         contents.bad_words_said,
         contents.without_bad_words,
+    ),
+    Difference(
+        "numbers shown", "`cmds_max` and `queue_depth` beyond 16 bits", contents.numbers_shown
     ),
     Difference(
         "family shown",
@@ -84,34 +96,36 @@ DIFFERENCES = (
     Difference("own source", _PATH, prepare=contents.own_source),
     # Arguments
     Difference("blanks", "blanks round a value in `-v`", prepare=answers.strip_values),
-    Difference("line break", _LINE_BREAK, answers.line_break),
-    Difference("line break shown", _LINE_BREAK, answers.line_break_shown),
-    Difference("empty name", "`-n ''`", answers.empty_name),
+    Difference("line break", "values with a line break or NUL in `-v`", refusals.line_break),
     Difference(
-        "node name", "target names `.`, `..`, with `/` or control characters", answers.node_name
+        "control shown", "control characters in a value that is refused", refusals.control_shown
     ),
-    Difference("tag", "`-p` with a tag below -1 on `-o new`", answers.tag),
+    Difference("empty name", "`-n ''`", refusals.empty_name),
+    Difference(
+        "node name", "target names `.`, `..`, with `/` or control characters", refusals.node_name
+    ),
+    Difference("tag", "`-p` with a tag below -1 on `-o new`", refusals.tag),
     Difference(
         "discovery address",
         "discoverydb address that is empty, begins with a dot or has a `/`",
-        answers.discovery_address,
+        refusals.discovery_address,
     ),
     Difference(
-        "long name", "a record whose link cannot be made (name too long)", answers.long_name
+        "long name", "a record whose link cannot be made (name too long)", refusals.long_name
     ),
     Difference("not made", "`discoverydb -o new` with a name too long", answers.not_made),
-    Difference("slash", "iface names with `/` on `-o new`", answers.name_with_slash),
-    Difference("hidden iface", "iface names `.x`, `x~` and `iface.example`", answers.hidden_iface),
-    Difference("iface.example", "`-m iface -I iface.example`", answers.example_iface),
+    Difference("slash", "iface names with `/` on `-o new`", refusals.name_with_slash),
+    Difference("hidden iface", "iface names `.x`, `x~` and `iface.example`", refusals.hidden_iface),
+    Difference("iface.example", "`-m iface -I iface.example`", refusals.example_iface),
     Difference(
         "special iface",
         "`-m iface -o delete` of `default` or `iser`",
-        answers.special_iface_deleted,
+        refusals.special_iface_deleted,
     ),
     # Statuses
-    Difference("nothing to add", "`-m node -o new` with nothing to add", answers.nothing_to_add),
-    Difference("iface update refused", "`-m iface -o update` refused", answers.refused_update),
-    Difference("half CHAP", "mutual CHAP without an own password", answers.half_chap),
+    Difference("nothing to add", "`-m node -o new` with nothing to add", refusals.nothing_to_add),
+    Difference("iface update refused", "`-m iface -o update` refused", refusals.refused_update),
+    Difference("half CHAP", "mutual CHAP without an own password", refusals.half_chap),
     # Lines on stderr
     Difference("ranges", "settings out of their range, in discovery", answers.ranges),
     Difference(

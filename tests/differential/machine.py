@@ -85,6 +85,11 @@ class Side:
             text=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """A process in the machine's namespaces."""
+        return self._process.pid
+
     def await_ready(self) -> None:
         if self._read() != "ready\n":
             self._log.seek(0)
@@ -129,8 +134,10 @@ class Side:
 
     def close(self) -> None:
         assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._process.wait(60)
+        self._process.stdout.close()
         self._log.close()
 
 

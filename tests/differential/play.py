@@ -71,7 +71,8 @@ class Player:
         self.pair.theirs.restore(second.their_before)
         self.pair.theirs.send(second.their_words)
         theirs = self.pair.theirs.receive()
-        ours, our_tree = as_if_undamaged(step, theirs, self.pair.theirs.tree())
+        their_tree = self.pair.theirs.tree()
+        ours, our_tree = as_if_undamaged(step, second.their_before, theirs, their_tree)
         if is_refused(step):
             theirs = ours
             self.pair.theirs.restore(second.their_before)

@@ -79,9 +79,16 @@ class Step:
 def _differing(first: str, one: Answer, second: str, other: Answer) -> Iterator[str]:
     for part in dataclasses.fields(Answer):
         values = getattr(one, part.name), getattr(other, part.name)
-        if values[0] != values[1]:
-            yield f"{part.name} {first}: {values[0]!r}"
-            yield f"{part.name} {second}: {values[1]!r}"
+        if values[0] == values[1]:
+            continue
+        if isinstance(values[0], str):
+            lines = [value.splitlines(True) for value in values]
+            values = (
+                [x for x in lines[0] if x not in lines[1]] or values[0],
+                [x for x in lines[1] if x not in lines[0]] or values[1],
+            )
+        yield f"{part.name} {first}: {values[0]!r}"
+        yield f"{part.name} {second}: {values[1]!r}"
 
 
 def _differing_entries(expected: Tree, ours: Tree) -> Iterator[str]:

@@ -233,6 +233,13 @@ def test_chap_algorithms_in_the_records_order() -> None:
     assert "secret" not in repr(settings)
 
 
+def test_chap_without_an_algorithm_that_is_known() -> None:
+    """A list of other words is stored as an empty one: it is the default that is offered."""
+    settings = chap_settings(node(password="secret", chap_algs=""), "node.session.")
+    assert settings is not None
+    assert settings.algorithms == ("MD5",)
+
+
 def test_login_settings_come_from_the_record() -> None:
     """D-031: digests, bursts and times as configured."""
     record = node(

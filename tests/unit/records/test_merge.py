@@ -29,7 +29,7 @@ def found(*targets, address="10.0.0.1", iface="default"):
 def discover(env):
     """Apply an answer with the given operations; nothing is in use unless said."""
 
-    def run(answer, source=SOURCE, in_use=(), defaults=None, ifaces=None, **operations):
+    def run(answer, source=SOURCE, in_use=(), same=(), defaults=None, ifaces=None, **operations):
         flags = {"new": False, "update": False, "delete": False} | operations
         return apply_discovery(
             env,
@@ -39,6 +39,7 @@ def discover(env):
             defaults=defaults or Record(NODE),
             iface_records=ifaces or {"default": iface()},
             in_use=lambda key: key.target in in_use,
+            is_same_address=lambda one, other: {one, other} <= {*same},
         )
 
     return run
@@ -101,6 +102,12 @@ def test_delete_compares_portal_and_iface(known, discover):
     """DB-062: another portal or iface of the same target does not keep a record."""
     discover(found("iqn.a", address="10.0.0.2"), delete=True)
     assert startup(known) == OTHERS
+
+
+def test_another_spelling_of_the_address_keeps_a_record(known, discover):
+    """DB-062: a portal whose name resolves to the record's address was found."""
+    discover(found("iqn.a", address="a.test"), delete=True, same=("a.test", "10.0.0.1"))
+    assert startup(known) == {"iqn.a": "automatic"} | OTHERS
 
 
 def test_a_record_in_use_is_not_deleted(known, discover):
