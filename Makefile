@@ -3,8 +3,10 @@
 # make check   what a commit needs: style, types, unit, data and repository tests (no root, no guest)
 # make bench   command times and system calls beside Debian's open-iscsi, on this machine and in the guest
 # make soak    a hundred sessions under I/O while the daemon is killed and the targets go, in the guest
+# make soak-records iscsid and clients killed while all of them write records, 300 s (SECONDS=60)
 # make fuzz    damaged input for every parser, 60 s each (SECONDS=600 for longer)
 # make fuzz-cli random commands for open-iscsi's iscsiadm and ours, compared (FUZZ_SEQUENCES=500)
+# make install programs, manual pages and boot files (PREFIX=/usr/local DESTDIR=); docs/install.md
 # make fmt     format the code
 # make clean   remove everything these targets made
 
@@ -16,7 +18,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo test check check-kernel soak bench parity fuzz fuzz-cli fmt compile clean
+.PHONY: help demo test check check-kernel soak soak-records bench parity fuzz fuzz-cli install uninstall fmt compile clean
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
 
@@ -54,7 +56,11 @@ check-kernel: .venv/ready compile
 
 soak: .venv/ready compile
 	@bash tests/lab/setup test
-	@bash tests/lab/guest -m 1G -t 3600 python -m pytest -q -s tests/kernel/checks/soak.py
+	@bash tests/lab/guest -m 1G -t 3600 bash -c 'python -m pytest -q -s tests/kernel/checks/soak*.py'
+
+soak-records: .venv/ready
+	@bash tests/lab/setup test
+	@STORM_SECONDS=$(or $(SECONDS),300) $(BIN)/pytest -q -s tests/integration/storm
 
 bench: .venv/ready compile
 	@bash tests/lab/setup test
@@ -65,6 +71,24 @@ bench: .venv/ready compile
 parity: .venv/ready compile
 	@bash tests/lab/setup test
 	@bash tests/lab/guest -o .lab/debian bash -c 'python -m tests.kernel.parity --programs debian --out $$LAB_OUT'
+
+fuzz: .venv/ready
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+# Other sequences each time, and the one that fails made shorter; FUZZ_SEED=N repeats a run.
+fuzz-cli: .venv/ready
+	@bash tests/lab/setup test
+	@FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} FUZZ_SEQUENCES=$${FUZZ_SEQUENCES:-500} \
+		$(BIN)/pytest -q tests/differential
+
+PREFIX ?= /usr/local
+export PREFIX DESTDIR
+
+install: .venv/ready
+	@PACKAGES="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" etc/install
+
+uninstall:
+	@etc/install uninstall
 
 fmt: .venv/ready
 	$(BIN)/ruff check --fix

@@ -88,7 +88,7 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def _plain(text: str) -> str:
+def unescaped(text: str) -> str:
     """Undo the octal escapes of the mount tables."""
     head, *rest = text.split("\\")
     for part in rest:
@@ -98,24 +98,40 @@ def _plain(text: str) -> str:
     return head
 
 
+def mount_points(proc_root: str = "/proc") -> list[tuple[str, str]]:
+    """(`major:minor`, mount point) of everything mounted, in the order it was mounted.
+
+    The number is that of the source where the kernel shows an anonymous one (btrfs).
+    """
+    return [
+        (_number_of(source) or number, point)
+        for source, number, point in _mountinfo(f"{proc_root}/self/mountinfo")
+    ]
+
+
 def _mounts(path: str) -> Iterator[tuple[str, str, str]]:
+    for source, number, point in _mountinfo(path):
+        yield source, number, f"is mounted on {point}"
+
+
+def _mountinfo(path: str) -> Iterator[tuple[str, str, str]]:
     """proc(5): ID parent major:minor root mountpoint options [fields] - type source options."""
     for line in _lines(path):
         before, dash, after = line.partition(" - ")
         left, right = before.split(), after.split()
         if dash and len(left) > 4 and len(right) > 1:
-            yield _plain(right[1]), left[2], f"is mounted on {_plain(left[4])}"
+            yield unescaped(right[1]), left[2], unescaped(left[4])
 
 
 def _old_mounts(path: str) -> Iterator[tuple[str, str, str]]:
     for line in _lines(path):
         fields = line.split()
         if len(fields) > 1:
-            yield _plain(fields[0]), "", f"is mounted on {_plain(fields[1])}"
+            yield unescaped(fields[0]), "", f"is mounted on {unescaped(fields[1])}"
 
 
 def _swaps(path: str) -> Iterator[tuple[str, str, str]]:
     for line in _lines(path)[1:]:
         fields = line.split()
         if fields:
-            yield _plain(fields[0]), "", "is used as swap"
+            yield unescaped(fields[0]), "", "is used as swap"
