@@ -203,6 +203,25 @@ class LoginFailed(PyIscsiError):
         self.status_detail = status_detail
 
 
+class LoggedOut(LoginFailed):
+    """Somebody logged out while the login was on its way."""
+
+    exit_code = ExitCode.LOGIN
+
+
+class IsnsError(PyIscsiError):
+    """An iSNS server was asked in vain: 25 for a query, 26 for a registration.
+
+    `status`: what it answered (RFC 4171 §5.4), 0 when there was no answer to use.
+    """
+
+    exit_code = ExitCode.ISNS_QUERY
+
+    def __init__(self, message: str = "", exit_code: int | None = None, status: int = 0) -> None:
+        super().__init__(message, exit_code)
+        self.status = status
+
+
 class IpcError(PyIscsiError):
     """Talking to iscsid failed: 20 not reachable, 18 broken off, 33 no answer in time."""
 

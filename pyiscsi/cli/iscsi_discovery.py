@@ -193,7 +193,7 @@ def _discover(context: Context, wish: Wish, out: Output) -> list[NodeKey]:
     try:
         context.discovery.write(record)
         effects = discover.Wish(new=True, update=True, delete=True)
-        found, remarks = discover.send_targets(context, record, effects)
+        found, remarks = discover.targets(context, record, effects)
         for line in remarks:
             out.notice(line)
         if not found:

@@ -61,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         sys.stderr.write(f"{error}\n{TRY_LINE}")
         return 1
-    from pyiscsi.daemon import app
+    from pyiscsi.daemon import app, loop
 
     status = app.run(options, env, os.environ)
-    if app.stuck_threads():
+    if loop.stuck_threads():
         os._exit(status)
     return status
 

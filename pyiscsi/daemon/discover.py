@@ -1,4 +1,4 @@
-"""The `discover` request: SendTargets once for each iface, then the node records.
+"""The `discover` request: SendTargets or iSNS once for each iface, then the node records.
 
 Ifaces are asked at the same time; lines and results come out in the order of the ifaces.
 """
@@ -20,7 +20,6 @@ from pyiscsi.errors import (
     ExitCode,
     InvalidArgument,
     NoObjectsFound,
-    NotSupported,
     PyIscsiError,
     RecordError,
 )
@@ -83,6 +82,7 @@ class Binding:
     lines: list[str] = field(default_factory=list)
     portals: Sequence[Portal] = ()
     error: PyIscsiError | None = None
+    answered: bool = False
 
     @property
     def name(self) -> str:
@@ -198,6 +198,7 @@ class Discovery:
             binding.portals = await self._explore(
                 job, binding.iface, name, alias, binding.lines.append
             )
+            binding.answered = True
         except InvalidArgument as error:
             binding.lines.append(str(error))
             binding.error = error
@@ -207,17 +208,17 @@ class Discovery:
     def _store(self, job: Job, bindings: Sequence[Binding]) -> list[str]:
         """Write the node records; runs in a thread. Raises RecordError."""
         from pyiscsi.records.config import Config
-        from pyiscsi.records.discovery import Source
+        from pyiscsi.records.discovery import source_for
         from pyiscsi.records.merge import apply_discovery
         from pyiscsi.records.schema import NODE
-        from pyiscsi.sysfs.sessions import is_in_use
+        from pyiscsi.sysfs.sessions import is_in_use, is_same_address
         from pyiscsi.sysfs.tree import SysfsTree
 
         config = Config(self._settings.config_file)
         tree = SysfsTree(self._env.sysfs_root)
         lines = apply_discovery(
             self._env,
-            Source("send_targets", job.address, job.port),
+            source_for(job.record.kind, job.address, job.port),
             [found for binding in bindings for found in _found(binding)],
             new=job.new,
             update=job.update,
@@ -225,6 +226,7 @@ class Discovery:
             defaults=config.defaults(NODE, self._env.record_format),
             iface_records={binding.name: binding.iface for binding in bindings},
             in_use=lambda key: is_in_use(tree, key),
+            is_same_address=is_same_address,
         )
         for line in config.problems:
             _log.warning("%s", line)
@@ -268,12 +270,10 @@ def _entries(binding: Binding) -> list[Message]:
 def parse_job(args: Message) -> Job:
     """Raises InvalidArgument, or PyIscsiError for a kind of discovery we do not do."""
     from pyiscsi.records.record import Record
-    from pyiscsi.records.schema import SENDTARGETS
+    from pyiscsi.records.schema import ISNS, SENDTARGETS
 
-    kind = argument(args, "type", str)
-    if kind != "sendtargets":
-        if kind == "isns":
-            raise NotSupported("iSNS discovery is not supported")
+    kind = {"sendtargets": SENDTARGETS, "isns": ISNS}.get(argument(args, "type", str))
+    if kind is None:
         raise PyIscsiError(exit_code=ExitCode.UNKNOWN_DISCOVERY_TYPE)
     port = argument(args, "port", int)
     if not 0 < port < 65536:
@@ -286,7 +286,7 @@ def parse_job(args: Message) -> Job:
     return Job(
         address=argument(args, "address", str),
         port=port,
-        record=Record.from_map(SENDTARGETS, values),
+        record=Record.from_map(kind, values),
         ifaces=None if ifaces is None else tuple(ifaces),
         **flags,
     )

@@ -1,4 +1,4 @@
-"""One SendTargets discovery through one iface, put together from its records."""
+"""One discovery through one iface, put together from its records."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pyiscsi.daemon.discover import Job, Portal
 from pyiscsi.daemon.parameters import chap_settings
 from pyiscsi.discovery.connector import TcpConnector
+from pyiscsi.discovery.isns import IsnsServer, isns_portals
 from pyiscsi.discovery.sendtargets import SendTargetsRequest, send_targets
 from pyiscsi.errors import InvalidArgument
 from pyiscsi.records.record import Record
+from pyiscsi.records.schema import ISNS
 
 _PREFIX = "discovery.sendtargets."
 
@@ -18,7 +20,14 @@ _PREFIX = "discovery.sendtargets."
 async def explore(
     job: Job, iface: Record, initiator_name: str, alias: str, report: Callable[[str], None]
 ) -> list[Portal]:
-    """All portals a discovery address answers with. Raises what send_targets() raises."""
+    """All portals a discovery address answers with.
+
+    Raises what send_targets() and isns_portals() raise. An iSNS server is asked by whatever way
+    leads to it: what an iface is bound to holds for its sessions.
+    """
+    if job.record.kind is ISNS:
+        portals = await isns_portals(IsnsServer(job.address, job.port), initiator_name, report)
+        return [Portal(each.target, each.address, each.port, each.tpgt) for each in portals]
     connect = TcpConnector(
         netdev=iface["iface.net_ifacename"],
         hwaddress=iface["iface.hwaddress"],

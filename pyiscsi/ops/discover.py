@@ -104,8 +104,8 @@ def _is_loadable(context: Context, name: str) -> bool:
     return transport(context.tree, name) is not None
 
 
-def send_targets(context: Context, record: Record, wish: Wish) -> tuple[list[NodeKey], list[str]]:
-    """Let iscsid discover. Returns what it found, in its order, and remarks about records.
+def targets(context: Context, record: Record, wish: Wish) -> tuple[list[NodeKey], list[str]]:
+    """Let iscsid discover as a record says. Returns what it found, in its order, and remarks.
 
     Raises IpcError without a daemon, DaemonError with its lines when the discovery failed.
     """
@@ -113,7 +113,7 @@ def send_targets(context: Context, record: Record, wish: Wish) -> tuple[list[Nod
     answer = context.client().request(
         "discover",
         {
-            "type": "sendtargets",
+            "type": record.kind.name.lower(),
             "address": address,
             "port": port,
             "record": record.to_map(),

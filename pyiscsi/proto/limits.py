@@ -34,3 +34,12 @@ ADDRESS_MAX = 255
 
 REDIRECTS_MAX = 5
 """Redirects followed in one login attempt; a portal group rarely needs two."""
+
+ISNS_MESSAGE_MAX = 8 * 1024 * 1024
+"""Bytes of one iSNS answer: some 50,000 portals."""
+
+ISNS_PDUS_MAX = 16384
+"""PDUs of one iSNS message, so that empty ones cannot go on for ever."""
+
+ISNS_NOTICE_MAX = 65536
+"""Bytes of one message an iSNS server sends unasked; a state change takes some 300."""

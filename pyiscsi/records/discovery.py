@@ -30,13 +30,18 @@ if TYPE_CHECKING:
     from pyiscsi.records.record import Record
     from pyiscsi.records.schema import Kind
 
-__all__ = ["ISNS_DIR", "SENDTARGETS_DIR", "DiscoveryStore", "Source"]
+__all__ = ["ISNS_DIR", "SENDTARGETS_DIR", "DiscoveryStore", "Source", "source_for"]
 
 SENDTARGETS_DIR = "send_targets"
 ISNS_DIR = "isns"
 
 _PLACES = {SENDTARGETS: (SENDTARGETS_DIR, "st_config"), ISNS: (ISNS_DIR, "isns_config")}
 _CONFIG_NAMES = tuple(name for _, name in _PLACES.values())
+
+
+def source_for(kind: Kind, address: str, port: int) -> Source:
+    """What node records found by a discovery of this kind say they came from."""
+    return Source(_PLACES[kind][0], address, port)
 
 
 class DiscoveryStore(Store):
@@ -82,6 +87,15 @@ class DiscoveryStore(Store):
         """The record, None when there is none."""
         path = self._file(kind, address, port)
         return self._database.read(kind, path) if path else None
+
+    def stamp(self, kind: Kind, address: str, port: int) -> tuple[int, ...] | None:
+        """What differs once the record was written again, None without a record; opens nothing."""
+        path = self._file(kind, address, port)
+        try:
+            status = os.stat(path) if path else None
+        except OSError:
+            return None
+        return (status.st_ino, status.st_mtime_ns, status.st_size) if status else None
 
     def write(self, record: Record) -> None:
         """Write a record, in place of an older one; the flat form becomes a directory."""

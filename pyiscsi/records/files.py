@@ -16,6 +16,8 @@ DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 TEMPORARY = ".pyiscsi."
 QUARANTINE = ".pyiscsi-quarantine"
+MISSING = 7
+"""Exit code of a RecordError about an iface without a file."""
 STALE_AFTER_S = 60
 """Age of a temporary file whose writer must be gone: twice the wait for the database lock."""
 SIZE_MAX = 1 << 20
@@ -41,6 +43,12 @@ def exists(path: str) -> bool:
             return False
         raise failure(path, error) from error
     return True
+
+
+def has_vanished(error: RecordError) -> bool:
+    """Whether a file could not be read because somebody has deleted it since it was listed."""
+    is_missing = isinstance(error.__cause__, FileNotFoundError) or error.exit_code == MISSING
+    return is_missing and not os.path.lexists(error.path)
 
 
 def read(path: str) -> bytes:

@@ -11,7 +11,7 @@ from pyiscsi.errors import InvalidArgument, PyIscsiError, RecordError
 from pyiscsi.names import DEFAULT_IFACE, IFACE_NAME_MAX, Pattern, check_path_component
 from pyiscsi.records.database import Database, Store
 from pyiscsi.records.edit import apply
-from pyiscsi.records.files import exists, failure, make_directories
+from pyiscsi.records.files import MISSING, exists, failure, has_vanished, make_directories
 from pyiscsi.records.nodes import NodeStore, sorted_names, usable_names
 from pyiscsi.records.record import EMPTY, Record
 from pyiscsi.records.schema import IFACE
@@ -74,7 +74,7 @@ class IfaceStore(Store):
         _check_name(name)
         path = self._path(name)
         if "/" in name or not exists(path):
-            raise RecordError(f"Could not read iface info for {name}.", path, exit_code=7)
+            raise RecordError(f"Could not read iface info for {name}.", path, exit_code=MISSING)
         record = self._database.read(IFACE, path)
         if not record[_TRANSPORT]:
             line = f"'{path}' is not a valid iSCSI interface configuration file"
@@ -86,12 +86,15 @@ class IfaceStore(Store):
     def records(self) -> Iterator[Record]:
         """All stored ifaces that can be read; the others become `problems`.
 
-        A file without a transport is a warning only, any other failure sets `exit_code`.
+        A file without a transport is a warning only, any other failure sets `exit_code`. One that
+        somebody has deleted since it was listed is left out.
         """
         for name in self.names():
             try:
                 yield self.read(name)
             except RecordError as error:
+                if has_vanished(error):
+                    continue
                 warning = "is not a valid iSCSI interface" in str(error)
                 self._database.report(str(error), 0 if warning else error.exit_code)
 
@@ -166,7 +169,7 @@ class IfaceStore(Store):
         _check_name(name)
         with self._database.lock:
             if "/" in name or not exists(path):
-                raise RecordError(f"Could not read iface info for {name}.", path, exit_code=7)
+                raise RecordError(f"Could not read iface info for {name}.", path, exit_code=MISSING)
             try:
                 os.unlink(path)
             except OSError as error:

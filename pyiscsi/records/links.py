@@ -91,16 +91,21 @@ def directory(root: str, source: Source) -> str | None:
     return f"{base}/{portal}"
 
 
-def find(root: str, source: Source, key: NodeKey) -> str | None:
-    """The path a record's link has, or would have."""
+def path_for(root: str, source: Source, key: NodeKey) -> str | None:
+    """The path a record's link gets."""
     place = directory(root, source)
     if place is None or key.tpgt == UNKNOWN_TPGT:
         return None
-    name = link_name(key)
-    old = f"{root}/isns/{name}"
-    if source.type == "isns" and os.path.lexists(old):
+    return f"{place}/{link_name(key)}"
+
+
+def find(root: str, source: Source, key: NodeKey) -> str | None:
+    """The path a record's link has, or would have: that of an iSNS portal may be an old one."""
+    path = path_for(root, source, key)
+    old = f"{root}/isns/{link_name(key)}"
+    if path is not None and source.type == "isns" and os.path.lexists(old):
         return old
-    return f"{place}/{name}"
+    return path
 
 
 def make(root: str, path: str, key: NodeKey) -> bool:

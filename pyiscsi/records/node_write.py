@@ -35,7 +35,7 @@ def add(
             _reuse_tpgt(store, record)
         key = record.node_key()
         old = _links_of_older(store, key)
-        link = links.find(root, links.source_of(record), key)
+        link = links.path_for(root, links.source_of(record), key)
         made = link is not None and links.make(root, link, key)
         make_private(store.path(key))
         try:

@@ -132,6 +132,8 @@ class NodeStore(Store):
                 return stat.S_ISREG(status.st_mode)
             self.read_path(path)
         except OSError as error:
+            if not os.path.lexists(path):  # deleted since it was listed
+                return False
             line = f"Failed to open {path} using read mode: {error.errno} {error.strerror}"
             self._database.report(line, ExitCode.DATABASE)
             return False
@@ -178,12 +180,18 @@ class NodeStore(Store):
     def records(
         self, pattern: Pattern = _ANY, *, resolve: bool = False, ordered: bool = True
     ) -> Iterator[Record]:
-        """Matching records in the order of keys(); unreadable ones become `problems`."""
+        """Matching records in the order of keys(); unreadable ones become `problems`.
+
+        One that somebody has deleted since it was listed is left out.
+        """
         for key in self.keys(pattern, resolve=resolve, ordered=ordered, checked=False):
             try:
                 yield self.read(key)
             except RecordError as error:
-                self._database.report(str(error), error.exit_code)
+                from pyiscsi.records.files import has_vanished
+
+                if not has_vanished(error):
+                    self._database.report(str(error), error.exit_code)
 
     # Changes
 

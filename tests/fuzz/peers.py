@@ -7,6 +7,8 @@ import dataclasses
 from hypothesis import strategies as st
 
 from pyiscsi.errors import RemoteProtocolError
+from pyiscsi.names import is_discovered_name_valid
+from pyiscsi.proto import isns, isns_pdu
 from pyiscsi.proto.effects import Failed, LoggedIn, Redirect
 from pyiscsi.proto.framer import Framer
 from pyiscsi.proto.limits import LOGIN_SEGMENT_MAX
@@ -148,6 +150,56 @@ def _check_names(found: TargetsFound) -> None:
             assert 0 <= portal.port <= 65535
 
 
+def isns_answer(data: bytes) -> None:
+    """A stream from an iSNS server in pieces: each message as any answer, and as a notice."""
+    framer = isns_pdu.Framer(message_max=4096)
+    for start in range(0, len(data), 61):
+        framer.feed(data[start : start + 61])
+        while (message := framer.next_message()) is not None:
+            _read_isns(message)
+        assert framer.pending < 4096 + 12 + 61
+
+
+def _read_isns(message: isns_pdu.Message) -> None:
+    answer = isns.answer_notice(message)
+    assert answer.is_response
+    for _ in isns_pdu.decode_attributes(answer.payload[4:]):
+        pass
+    readers = (isns.read_portals, isns.read_registration_period, isns.has_entity)
+    for read in readers:
+        try:
+            found = read(message.payload[4:])
+        except RemoteProtocolError:
+            continue
+        if isinstance(found, isns.PortalsFound):
+            for portal in found.portals:
+                assert is_discovered_name_valid(portal.target)
+                assert "/" not in portal.address
+                assert 0 < portal.port < 65536
+                assert 0 <= portal.tpgt < 65536
+    isns.read_response(isns.query_targets("iqn.me", message.xid), message)
+    change = isns.read_state_change(message)
+    assert all(name.isprintable() for name, _ in change.events)
+
+
+def _isns_answers() -> list[bytes]:
+    notice = isns_pdu.encode_attributes(
+        [(32, b"iqn.me\0"), (4, bytes(8)), (35, b"\0\0\0\x08"), (32, b"iqn.target\0")]
+    )
+    group = [(48, b"iqn.target\0"), (49, bytes(10) + b"\xff\xff\x0a\0\0\1")]
+    group += [(50, b"\0\0\x0c\xbc"), (51, b"\0\0\0\1")]
+    found = bytes(4) + isns_pdu.encode_attributes([(33, b"\0\0\0\1"), (0, b""), *group, *group])
+    period = bytes(4) + isns_pdu.encode_attributes([(1, b"host"), (2, bytes(4)), (6, bytes(4))])
+    messages = [(0x8002, found), (0x8001, period), (0x0008, notice), (0x000D, notice)]
+    wires = [isns_pdu.Message(function, 1, payload).encode() for function, payload in messages]
+    first, last = wires[0][:10] + b"\0\0", wires[0][:10] + b"\0\1"
+    parts = (
+        first[:4] + b"\0\x20\x44\0" + first[8:] + found[:32],
+        last[:4] + (len(found) - 32).to_bytes(2) + b"\x48\0" + last[8:] + found[32:],
+    )
+    return [*wires, b"".join(wires), b"".join(parts)]
+
+
 CONVERSATIONS = st.tuples(
     st.sampled_from(SETTINGS), st.lists(damaged(LOGIN_RESPONSES, 3), max_size=12)
 )
@@ -163,4 +215,5 @@ TARGETS = {
     "login": (CONVERSATIONS, login),
     "discovery": (st.lists(damaged(TEXT_RESPONSES, 3), max_size=8), discovery),
     "sendtargets": (damaged([FOUND]), sendtargets),
+    "isns": (damaged(_isns_answers()), isns_answer),
 }

@@ -21,7 +21,7 @@ from pyiscsi.errors import (
     RecordError,
     error_text,
 )
-from pyiscsi.names import ISCSI_PORT
+from pyiscsi.names import ISCSI_PORT, ISNS_PORT
 from pyiscsi.ops import discover
 from pyiscsi.printers.discovery import (
     address_lines,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pyiscsi.records.record import Record
 
 SLP_REFUSED = "SLP discovery is not fully implemented yet."
+_TITLES = {"SENDTARGETS": "SendTargets", "ISNS": "iSNS"}
 
 
 def run(options: Options, context: Context, out: Output) -> int:
@@ -48,9 +49,7 @@ def run(options: Options, context: Context, out: Output) -> int:
     if options.type == "sendtargets":
         return _send_targets(options, context, out)
     if options.type == "isns":
-        if options.portal_address is None:
-            raise InvalidArgument("Please specify portal as <ipaddr>:[<ipport>]")
-        return perform_isns(context, out)
+        return _isns(options, context, out)
     if options.type == "fw":
         return perform_firmware(out)
     if options.type == "slp":
@@ -70,6 +69,17 @@ def _send_targets(options: Options, context: Context, out: Output) -> int:
     port = ISCSI_PORT if options.port < 0 else options.port
     record = discover.default_record(context, SENDTARGETS, options.portal_address, port)
     return perform(options, context, out, record, write=True)
+
+
+def _isns(options: Options, context: Context, out: Output) -> int:
+    """No record is read or written, as in the original."""
+    from pyiscsi.records.schema import ISNS
+
+    if options.portal_address is None:
+        raise InvalidArgument("Please specify portal as <ipaddr>:[<ipport>]")
+    port = ISNS_PORT if options.port < 0 else options.port
+    record = discover.default_record(context, ISNS, options.portal_address, port)
+    return perform(options, context, out, record)
 
 
 def _stored(options: Options, context: Context, out: Output) -> int:
@@ -122,7 +132,7 @@ def write_record(context: Context, record: Record) -> None:
 def perform(
     options: Options, context: Context, out: Output, record: Record, *, write: bool = False
 ) -> int:
-    """One SendTargets discovery. write: the record is stored first (unless nonpersistent)."""
+    """One discovery with a record. write: it is stored first (unless nonpersistent)."""
     op = options.op or OP_NEW | OP_DELETE | OP_UPDATE
     names: list[str] | None = None
     if options.ifaces:
@@ -142,9 +152,9 @@ def perform(
         ifaces=names,
     )
     try:
-        found, remarks = discover.send_targets(context, record, wish)
+        found, remarks = discover.targets(context, record, wish)
     except (DaemonError, IpcError) as error:
-        return _report_failure(error, out)
+        return _report_failure(error, record, out)
     for line in remarks:
         out.notice(line)
     if not found:
@@ -153,7 +163,7 @@ def perform(
     return _login(found, record, context, out) if options.login else ExitCode.SUCCESS
 
 
-def _report_failure(error: DaemonError | IpcError, out: Output) -> int:
+def _report_failure(error: DaemonError | IpcError, record: Record, out: Output) -> int:
     code = error.exit_code
     lines = error.messages if isinstance(error, DaemonError) else ()
     if not lines and str(error) != error_text(code):
@@ -163,7 +173,7 @@ def _report_failure(error: DaemonError | IpcError, out: Output) -> int:
     if isinstance(error, IpcError) and code == ExitCode.DAEMON_NOT_CONNECTED:
         out.err("Cannot perform discovery. Initiatorname required.")
     if code != ExitCode.NO_OBJECTS_FOUND:
-        out.err(f"Could not perform SendTargets discovery: {error_text(code)}")
+        out.err(f"Could not perform {_TITLES[record.kind.name]} discovery: {error_text(code)}")
     return code
 
 
@@ -176,17 +186,11 @@ def _print_found(level: int, found: list[NodeKey], out: Output) -> None:
 
 def _login(found: list[NodeKey], record: Record, context: Context, out: Output) -> int:
     from pyiscsi.cli.modes.session_actions import do_login
-    from pyiscsi.records.discovery import Source
+    from pyiscsi.records.discovery import source_for
 
-    source = Source("send_targets", *discover.where(record))
+    source = source_for(record.kind, *discover.where(record))
     records = discover.found_records(context, found, source)
     return do_login(context, out, records, True, closing_line=False)
-
-
-def perform_isns(context: Context, out: Output) -> int:
-    out.err("iSNS discovery failed: iSNS discovery is not built yet")
-    out.err(f"Could not perform iSNS discovery: {error_text(ExitCode.ISNS_QUERY)}")
-    return ExitCode.ISNS_QUERY
 
 
 def perform_firmware(out: Output) -> int:

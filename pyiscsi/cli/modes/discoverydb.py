@@ -66,8 +66,6 @@ def _record(options: Options, context: Context, out: Output) -> int:
             record = discover.default_record(context, kind, address, port)
             if not options.op & OP_NONPERSISTENT:
                 discovery.write_record(context, record)
-        if kind is ISNS:
-            return discovery.perform_isns(context, out)
         return discovery.perform(options, context, out, record)
     if record is None:
         raise RecordError(f"Discovery record [{address},{port}] not found.")

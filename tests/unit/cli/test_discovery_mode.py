@@ -506,15 +506,51 @@ def test_nothing_found(machine, daemon):
     )
 
 
-@pytest.mark.parametrize("line", ["discovery -t isns", "discoverydb -t isns -D"])
-def test_isns_is_not_built_yet(machine, daemon, line):
-    """CLI-145: the status of a failed query, and the reason."""
-    assert tuple(machine.run_line(f"-m {line} -p {A}")) == (
-        25,
+@pytest.mark.parametrize("mode", ["discovery -t isns", "discoverydb -t isns -D"])
+def test_isns(machine, daemon, mode):
+    """Asked on port 3205 with a record of its kind, which discoverydb alone writes."""
+    answer = machine.run_line(f"-m {mode} -p {A} -P 1")
+    assert (answer.status, answer.err) == (0, "")
+    assert answer.out.startswith(f"Target: {T}\n\tPortal: {A}:3260,1\n\t\tIface Name: default\n")
+    (wish,) = daemon.wishes
+    assert (wish["type"], wish["address"], wish["port"]) == ("isns", A, 3205)
+    assert all(wish[key] for key in ("new", "update", "delete", "persist"))
+    assert wish["record"]["discovery.isns.discoveryd_poll_inval"] == "-1"
+    record = {f"isns/{A},3205/isns_config"} if "db" in mode else set()
+    assert set(machine.files()) & {f"isns/{A},3205/isns_config"} == record
+
+
+def test_isns_without_records(machine, daemon):
+    """As for SendTargets, the new record is left out too."""
+    assert machine.run_line(f"-m discoverydb -t isns -D -p {A}:3206 -o nonpersistent").status == 0
+    (wish,) = daemon.wishes
+    assert (wish["port"], wish["persist"]) == (3206, False)
+    assert not any(name.startswith("isns") for name in machine.files())
+
+
+@pytest.mark.parametrize("mode", ["discovery -t isns", "discoverydb -t isns -D"])
+@pytest.mark.parametrize(
+    ("status", "line", "text"),
+    [
+        (25, "iSNS discovery failed: No such entry", "iSNS query failed"),
+        (26, "Could not register iqn.a with iSNS server: Busy.", "iSNS registration failed"),
+    ],
+)
+def test_isns_failures(machine, daemon, mode, status, line, text):
+    """CLI-145: the daemon's line, the closing line, its status."""
+    daemon.answers["discover"] = DaemonError("Busy", status, (line,))
+    assert tuple(machine.run_line(f"-m {mode} -p {A}")) == (
+        status,
         "",
-        "iscsiadm: iSNS discovery failed: iSNS discovery is not built yet\n"
-        "iscsiadm: Could not perform iSNS discovery: iSNS query failed\n",
+        f"iscsiadm: {line}\niscsiadm: Could not perform iSNS discovery: {text}\n",
     )
+
+
+def test_isns_nothing_found(machine, daemon):
+    daemon.answers["discover"] = {"found": []}
+    assert tuple(machine.run_line(f"-m discovery -t isns -p {A}")) == (
+        21, "", "iscsiadm: No portals found\n",
+    )  # fmt: skip
 
 
 def test_a_record_that_cannot_be_written(machine, daemon):

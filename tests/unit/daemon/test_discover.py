@@ -111,6 +111,30 @@ def test_what_was_found_is_answered_and_written(env: Env) -> None:
     assert record["node.discovery_address"] == "10.0.0.1"
 
 
+def test_what_an_isns_server_told_is_marked_so(env: Env) -> None:
+    """DB-068: the source is the server; links are in isns/ while it has no directory."""
+    answer = run(env, exploring({"default": [portal()]}), type="isns", new=True, persist=True)
+    assert [entry["address"] for entry in answer["found"]] == ["10.0.0.1"]
+    record = NodeStore(env).read(stored(env)[0])
+    assert record["node.discovery_type"] == "isns"
+    assert record["node.discovery_address"] == "10.0.0.1"
+    assert (Path(env.db_root) / f"isns/{TARGET},10.0.0.1,3260,1,default").is_symlink()
+
+
+@pytest.mark.parametrize("directory", [True, False])
+def test_what_an_isns_server_tells_no_more_is_deleted(env: Env, directory: bool) -> None:
+    """DB-068: by links of the old style too; records of other servers stay."""
+    explore = exploring({"default": [portal(), portal("10.0.0.2")]})
+    run(env, explore, type="isns", new=True, persist=True)
+    other = exploring({"default": [portal("10.0.0.3")]})
+    run(env, other, type="isns", address="10.0.0.9", new=True, persist=True)
+    if directory:
+        (Path(env.db_root) / "isns/10.0.0.1,3260").mkdir()
+    answer = run(env, exploring({"default": [portal()]}), type="isns", delete=True, persist=True)
+    assert answer["messages"] == ["line of default"]
+    assert [key.address for key in stored(env)] == ["10.0.0.1", "10.0.0.3"]
+
+
 @pytest.mark.parametrize(
     "flags",
     [{"persist": True}, {"new": True, "update": True, "delete": True, "persist": False}, {}],
@@ -314,7 +338,6 @@ def test_no_initiator_name(env: Env) -> None:
 @pytest.mark.parametrize(
     ("args", "code"),
     [
-        ({"type": "isns"}, ExitCode.NOT_SUPPORTED),
         ({"type": "slp"}, ExitCode.UNKNOWN_DISCOVERY_TYPE),
         ({"type": None}, ExitCode.INVALID),
         ({"address": 1}, ExitCode.INVALID),

@@ -78,21 +78,22 @@ def test_stored_record(machine, context):
     assert discover.where(record) == (A, 3261)
 
 
-def test_send_targets(context, client):
+@pytest.mark.parametrize(("kind", "type_"), [(SENDTARGETS, "sendtargets"), (ISNS, "isns")])
+def test_targets(context, client, kind, type_):
     client.answers["discover"] = {
         "found": [{"target": T, "address": A, "port": 3260, "tpgt": -1, "iface": "default"}],
         "messages": ["odd"],
     }
-    record = discover.default_record(context, SENDTARGETS, A, 3260)
+    record = discover.default_record(context, kind, A, 3260)
     wish = discover.Wish(new=True, update=False, delete=True, ifaces=("if0",))
-    found, remarks = discover.send_targets(context, record, wish)
+    found, remarks = discover.targets(context, record, wish)
     assert found == [NodeKey(T, A, 3260, -1)]
     assert remarks == ["odd"]
     ((op, args),) = [asked for asked in client.asked if asked[0] == "discover"]
     assert op == "discover"
     assert args.pop("record") == record.to_map()
     assert args == {
-        "type": "sendtargets", "address": A, "port": 3260, "ifaces": ["if0"], "new": True,
+        "type": type_, "address": A, "port": 3260, "ifaces": ["if0"], "new": True,
         "update": False, "delete": True, "persist": True,
     }  # fmt: skip
 

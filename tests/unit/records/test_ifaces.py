@@ -256,3 +256,16 @@ def test_an_iface_that_would_never_be_listed_is_refused(store, root, name):
     with pytest.raises(InvalidArgument, match="not read as ifaces"):
         store.write(iface(name))
     assert not (root / "ifaces" / name).exists()
+
+
+def test_an_iface_deleted_while_others_are_read_is_left_out(store, root, put):
+    """DB-103: a listing beside a client that deletes is no error; what can't be read is."""
+    for name in ("a", "b", "c", "d"):
+        put(f"ifaces/{name}", FILE)
+    reading = store.records()
+    next(reading)
+    os.unlink(root / "ifaces/b")
+    os.unlink(root / "ifaces/c")
+    os.symlink("nowhere", root / "ifaces/c")
+    assert len(list(reading)) == 1
+    assert store.problems == [f"Could not open {root}/ifaces/c: No such file or directory"]

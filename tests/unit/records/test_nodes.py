@@ -710,14 +710,19 @@ def test_isns_links(nodes, root, tree, directory):
     assert link not in tree()
 
 
-def test_old_isns_link_is_preferred(nodes, root, tree):
-    """DB-068: a link made before the directory existed is used and removed."""
+def test_old_isns_link(nodes, root, tree):
+    """DB-068: a link made before the directory existed is removed with its record, or moved."""
+    nodes.add(from_portal("10.0.0.5", 3205, "isns"))
+    (root / "isns/10.0.0.5,3205").mkdir()
+    nodes.delete(KEY)
+    assert set(tree()) == {"nodes", "isns", "isns/10.0.0.5,3205"}
+    (root / "isns/10.0.0.5,3205").rmdir()
     nodes.add(from_portal("10.0.0.5", 3205, "isns"))
     (root / "isns/10.0.0.5,3205").mkdir()
     nodes.add(from_portal("10.0.0.5", 3205, "isns"))
-    assert os.listdir(root / "isns/10.0.0.5,3205") == []
-    nodes.delete(KEY)
-    assert set(tree()) == {"nodes", "isns", "isns/10.0.0.5,3205"}
+    link = "iqn.a,10.0.0.1,3260,1,default"
+    assert os.listdir(root / "isns/10.0.0.5,3205") == [link]
+    assert os.listdir(root / "isns") == ["10.0.0.5,3205"]
 
 
 def test_a_link_to_another_place_is_set_right(nodes, root):
@@ -746,3 +751,15 @@ def test_a_failed_write_leaves_no_link_and_no_directories(nodes, tree, monkeypat
     with pytest.raises(RecordError, match=r"Could not open .*/default: No space left on device"):
         nodes.add(node())
     assert set(tree()) == {"nodes", "static"}
+
+
+def test_a_record_deleted_while_others_are_read_is_left_out(nodes, root):
+    """DB-103: a listing beside a client that deletes is no error."""
+    for target in ("iqn.a", "iqn.b", "iqn.c"):
+        nodes.add(node(target=target))
+    reading = nodes.records()
+    assert next(reading).node_key().target == "iqn.a"
+    os.unlink(root / f"nodes/iqn.b/{PORTAL}/default")
+    assert [record.node_key().target for record in reading] == ["iqn.c"]
+    assert nodes.problems == []
+    assert nodes.exit_code == 0

@@ -1,0 +1,49 @@
+"""What Debian's isnsd 0.101 answered to our requests, as it was on the wire."""
+
+from pyiscsi.proto.isns_pdu import Framer
+
+TWO = "iqn.2026-11.test:two"
+"""A target at 2001:db8::1, port 3261, tag 2; the question had the transaction id 7."""
+QUERY_ANSWER = bytes.fromhex(
+    "0001800200b84c0000070000 00000000 0000002100000004 00000001 0000000000000000"
+    "0000002000000018 69716e2e323032362d31312e746573743a74776f00000000"
+    "0000002100000004 00000001"
+    "0000001000000010 20010db8000000000000000000000001 0000001100000004 00000cbd"
+    "0000003000000018 69716e2e323032362d31312e746573743a74776f00000000"
+    "0000003100000010 20010db8000000000000000000000001 0000003200000004 00000cbd"
+    "0000003300000004 00000002"
+)
+REGISTRATION_ANSWER = bytes.fromhex(
+    "0001800100c04c0000080000 00000000"
+    "0000000100000014 69716e2e323032362d31312e746573743a6d6500 0000000000000000"
+    "0000000100000014 69716e2e323032362d31312e746573743a6d6500"
+    "0000000200000004 00000002 0000000600000004 00000006"
+    "0000001000000010 00000000000000000000ffff7f000001"
+    "0000001100000004 000003e7 0000001700000004 000003e7 0000001600000004 00000006"
+    "0000002000000014 69716e2e323032362d31312e746573743a6d6500 0000002100000004 00000002"
+)
+"""The server keeps us for 6 s; transaction id 8."""
+ENTITY_ANSWER = bytes.fromhex(
+    "0001800200344c0000090000 00000000"
+    "0000000100000014 69716e2e323032362d31312e746573743a6d6500 0000000000000000"
+    "0000000200000004 00000002"
+)
+UNKNOWN_ANSWER = bytes.fromhex("0001800500044c0000090000 00000006")
+"""To a registration for changes: who asks is not known; transaction id 9."""
+ANSWERS = (QUERY_ANSWER, REGISTRATION_ANSWER, ENTITY_ANSWER, UNKNOWN_ANSWER)
+
+
+def message(wire):
+    """The one message these bytes are."""
+    framer = Framer()
+    framer.feed(wire)
+    found = framer.next_message()
+    assert found is not None
+    assert framer.next_message() is None
+    assert framer.pending == 0
+    return found
+
+
+def payload(wire):
+    """The attributes of an answer."""
+    return message(wire).payload[4:]
