@@ -17,7 +17,6 @@ from pyiscsi.records.nodes import NodeStore
 from pyiscsi.records.record import Record
 from pyiscsi.records.schema import NODE
 from pyiscsi.sysfs.sessions import Session as SysfsSession
-from pyiscsi.sysfs.sessions import session_ids
 from pyiscsi.sysfs.tree import SysfsTree
 
 log = logging.getLogger("iscsid")
@@ -37,14 +36,11 @@ class Found:
     record: Record
 
 
-def find_all(env: Env, config_file: str, tree: SysfsTree) -> list[Found]:
-    """Every session that is ours to look after. Blocks while it reads sysfs and records."""
-    found = (find(env, config_file, tree, sid) for sid in session_ids(tree))
-    return [one for one in found if one is not None]
-
-
 def find(env: Env, config_file: str, tree: SysfsTree, sid: int) -> Found | None:
-    """One session; None when it is gone, half made, or belongs to a driver (creator -1)."""
+    """One session; None when it is gone, half made, or belongs to a driver (creator -1).
+
+    Blocks while it reads sysfs and the record.
+    """
     session = SysfsSession(tree, sid)
     if not session.targetname or not session.persistent_address or session.host_no is None:
         return None

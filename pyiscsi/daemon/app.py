@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import functools
 import importlib
 import logging
 import os
@@ -11,8 +13,7 @@ import signal
 import socket
 import stat
 import threading
-from collections.abc import Callable, Coroutine, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, MutableMapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,10 +21,12 @@ from typing import Any, Protocol
 from pyiscsi.daemon import compat, logsetup, notify, process
 from pyiscsi.daemon.background import Background
 from pyiscsi.daemon.discover import Discovery
+from pyiscsi.daemon.loop import run_loop
 from pyiscsi.daemon.nokernel import NoKernel
 from pyiscsi.daemon.pidfile import AlreadyRunning, LockedFile, PidFile
 from pyiscsi.daemon.requests import Requests, Sessions
 from pyiscsi.daemon.settings import Settings
+from pyiscsi.daemon.watch import Checks, Watch, Workers, log_dead_thread
 from pyiscsi.env import Env
 from pyiscsi.errors import PyIscsiError
 from pyiscsi.ipc import compat_server
@@ -63,6 +66,10 @@ class KernelLink(Protocol):
 
     async def close(self) -> None: ...
 
+    def trouble(self) -> str: ...
+
+    def delay(self) -> str: ...
+
     async def transport(self, name: str) -> Any: ...
 
 
@@ -94,6 +101,7 @@ class Daemon:
         parts: Parts | None = None,
         passed: list[tuple[str, socket.socket]] | None = None,
         readiness: process.Readiness | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self._options = options
         self._env = env
@@ -110,7 +118,10 @@ class Daemon:
         )
         self._stop_asked = asyncio.Event()
         self._released = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._watch = Watch()
+        self._checks = Checks()
+        if workers is not None:
+            self._checks.add(workers.trouble)
 
     async def run(self) -> int:
         """Start, serve until stopped, release everything; the exit status."""
@@ -159,13 +170,15 @@ class Daemon:
         )
         await asyncio.to_thread(warm_up)
         process.harden(self._env.proc_root)
-        process.drop_privileges(self._options.uid, self._options.gid)
-        stack.push_async_callback(self._end_tasks)
+        stack.push_async_callback(self._watch.close)
         await self._adopt(registry)
+        process.take_precedence()
+        process.drop_privileges(self._options.uid, self._options.gid)
         await server.start(listener)
         await self._serve_compat(compat_listener, requests)
         self._background.start()
-        self._spawn(self._notifier.watchdog())
+        self._watch.keep("the look at ourselves", self._checks.run)
+        self._watch.keep("the watchdog", lambda: self._notifier.watchdog(self._checks.is_well))
         self._readiness.announce()
         self._notifier.send(notify.READY)
         return server
@@ -176,10 +189,11 @@ class Daemon:
         self._compat = compat_server.Server(
             compat.CompatRequests(requests), is_allowed=compat.Peers(self._settings)
         )
-        if listener is None:
-            self._spawn(compat.serve_when_free(self._compat, self._env.compat_socket))
-        else:
+        if listener is not None:
             await self._compat.start(listener)
+            return
+        serve = functools.partial(compat.serve_when_free, self._compat, self._env.compat_socket)
+        self._watch.keep("waiting for open-iscsi's socket", serve)
 
     def _claim(self, stack: AsyncExitStack) -> socket.socket:
         """Become the only daemon, and hold the socket. Raises PyIscsiError."""
@@ -215,6 +229,8 @@ class Daemon:
                 "CAP_NET_ADMIN"
             ) from error
         stack.push_async_callback(kernel.close)
+        self._checks.add(kernel.trouble, is_vital=True)
+        self._checks.add(kernel.delay)
         return kernel
 
     async def _adopt(self, registry: SessionKeeper) -> None:
@@ -224,25 +240,10 @@ class Daemon:
         if not await asyncio.to_thread(session_ids, SysfsTree(self._env.sysfs_root)):
             return
         self._notifier.send(notify.SYNCING)
-        task = self._spawn(registry.adopt())
-        await asyncio.wait([task], timeout=ADOPT_WAIT_S)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
-        return task
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("background work failed", exc_info=task.exception())
-
-    async def _end_tasks(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        adoption = self._watch.keep("taking over the sessions", registry.adopt)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ADOPT_WAIT_S):
+                await adoption.ended.wait()
 
     async def _stop(self) -> None:
         self._stop_asked.set()
@@ -265,7 +266,7 @@ class Daemon:
 
     def _reload(self) -> None:
         _log.info("reading the settings again")
-        self._spawn(self._read_again())
+        self._watch.keep("reading the settings", self._read_again)
 
     async def _read_again(self) -> None:
         self._notifier.send(notify.reloading())
@@ -352,43 +353,19 @@ def run(options: Options, env: Env, environ: MutableMapping[str, str]) -> int:
     process.set_name()
     sink = logsetup.choose_sink(foreground=options.foreground, environ=environ)
     with logsetup.logging_to(sink, options.debug):
+        faulthandler.enable()  # a watchdog ends who hangs with SIGABRT: the log then says where
+        threading.excepthook = log_dead_thread
+        workers = Workers(WORKER_THREADS)
 
         async def main() -> int:
-            daemon = Daemon(options, env, environ, passed=passed, readiness=readiness)
+            daemon = Daemon(
+                options, env, environ, passed=passed, readiness=readiness, workers=workers
+            )
             return await daemon.run()
 
-        return run_loop(main())
+        return run_loop(main(), workers)
 
 
 def _log_started(pid: int) -> None:
     with logsetup.logging_to(logsetup.SyslogSink(), 0) as log:
         log.info("iSCSI daemon with pid=%d started!", pid)
-
-
-def run_loop(main: Coroutine[Any, Any, int]) -> int:
-    """asyncio.run(), except that threads stuck in a lookup or on a dead disk are not waited for."""
-    loop = asyncio.new_event_loop()
-    executor = ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="worker")
-    loop.set_default_executor(executor)
-    try:
-        return loop.run_until_complete(main)
-    finally:
-        loop.run_until_complete(_cancel_leftovers())
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        executor.shutdown(wait=False, cancel_futures=True)
-        loop.close()
-
-
-async def _cancel_leftovers() -> None:
-    leftover = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in leftover:
-        task.cancel()
-    await asyncio.gather(*leftover, return_exceptions=True)
-
-
-def stuck_threads(patience_s: float = 1.0) -> list[threading.Thread]:
-    """Worker threads that do not end by themselves; the interpreter would wait for them."""
-    workers = [each for each in threading.enumerate() if each.name.startswith("worker")]
-    for worker in workers:
-        worker.join(patience_s / len(workers))
-    return [worker for worker in workers if worker.is_alive()]

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pyiscsi.daemon.runstate import RunState
-from pyiscsi.daemon.waits import in_thread, stop_tasks
+from pyiscsi.daemon.waits import in_thread
+from pyiscsi.daemon.watch import Kept, Watch
 from pyiscsi.env import Env
-from pyiscsi.errors import PyIscsiError, RecordError, SessionExists
+from pyiscsi.errors import LoggedOut, PyIscsiError, RecordError, SessionExists
 from pyiscsi.names import NodeKey
 from pyiscsi.records.nodes import NodeStore
 from pyiscsi.records.record import Record
@@ -40,7 +41,8 @@ class AwaitedLogins:
         self._logins = logins
         self._state = state
         self._random = random
-        self._tasks: dict[NodeKey, asyncio.Task[None]] = {}
+        self._watch = Watch()
+        self._tasks: dict[NodeKey, Kept] = {}
 
     def resume(self) -> None:
         """Go on with what an earlier daemon was waiting for."""
@@ -49,7 +51,7 @@ class AwaitedLogins:
 
     def add(self, key: NodeKey, error: PyIscsiError) -> None:
         """The login of an automatic record has just failed with `error`."""
-        if isinstance(error, SessionExists) or key in self._tasks:
+        if isinstance(error, SessionExists | LoggedOut) or key in self._tasks:
             return
         _log.warning("%s at %s,%d: trying again in the background", *_words(key))
         self._state.wait_for(key)
@@ -58,16 +60,15 @@ class AwaitedLogins:
     async def settled(self, key: NodeKey) -> None:
         """Until a record is no longer waited for."""
         if key in self._tasks:
-            await asyncio.wait({self._tasks[key]})
+            await self._tasks[key].ended.wait()
 
     async def close(self) -> None:
         """Stop trying; the next daemon resumes."""
-        await stop_tasks(*self._tasks.values())
+        await self._watch.close()
 
     def _start(self, key: NodeKey) -> None:
-        task = asyncio.create_task(self._keep_trying(key))
-        self._tasks[key] = task
-        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+        name = f"waiting for {key.target} at {key.address},{key.port}"
+        self._tasks[key] = self._watch.keep(name, lambda: self._keep_trying(key))
 
     async def _keep_trying(self, key: NodeKey) -> None:
         delay_s = FIRST_DELAY_S
@@ -76,6 +77,7 @@ class AwaitedLogins:
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
             if await self._try(key):
                 self._state.no_longer_wait_for(key)
+                del self._tasks[key]
                 return
 
     async def _try(self, key: NodeKey) -> bool:
@@ -89,7 +91,7 @@ class AwaitedLogins:
         except RecordError:
             _log.info("%s at %s,%d: its record is gone", *_words(key))
             return True
-        except SessionExists:
+        except (SessionExists, LoggedOut):
             return True
         except (PyIscsiError, TimeoutError) as error:
             _log.debug("%s: %s", key.target, error)

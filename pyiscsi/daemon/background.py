@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 
 from pyiscsi.daemon.awaited import AwaitedLogins
@@ -11,13 +9,8 @@ from pyiscsi.daemon.discover import Discovery
 from pyiscsi.daemon.discoveryd import Around, Discoveryd, Sessions
 from pyiscsi.daemon.runstate import RunState, state_file
 from pyiscsi.daemon.settings import Settings
-from pyiscsi.daemon.waits import stop_tasks
+from pyiscsi.daemon.watch import Watch
 from pyiscsi.env import Env
-
-_log = logging.getLogger("iscsid")
-
-REST_S = 10.0
-"""Before discoveryd starts anew after an error nobody planned for."""
 
 
 class Background:
@@ -29,12 +22,12 @@ class Background:
         self._state = RunState(state_file(env))
         self.awaited = AwaitedLogins(env, sessions, self._state, _random)
         self._discoveryd = Discoveryd(Around(env, settings, discovery, sessions, self._state))
-        self._task: asyncio.Task[None] | None = None
+        self._watch = Watch()
 
     def start(self) -> None:
         self._state.load()
         self.awaited.resume()
-        self._task = asyncio.create_task(self._run_discoveryd())
+        self._watch.keep("discoveryd", self._discoveryd.run)
 
     def reload(self) -> None:
         """The settings were read again."""
@@ -42,16 +35,8 @@ class Background:
 
     async def close(self) -> None:
         """Stop all of it. Sessions stay; the next daemon goes on."""
-        await stop_tasks(self._task)
+        await self._watch.close()
         await self.awaited.close()
-
-    async def _run_discoveryd(self) -> None:
-        while True:
-            try:
-                await self._discoveryd.run()
-            except Exception:
-                _log.exception("discoveryd failed, starting it again")
-            await asyncio.sleep(REST_S)
 
 
 def _random() -> float:

@@ -7,13 +7,12 @@ messages (RFC 7143 §11.9).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyiscsi.daemon.kernel_session import CID, KernelSession
 from pyiscsi.daemon.logout import ConnectionLost, send_logout
-from pyiscsi.daemon.messages import INVALID_HOST, kernel_error_text
+from pyiscsi.daemon.messages import INVALID_HOST, SessionLog, kernel_error_text
 from pyiscsi.errors import PyIscsiError, RemoteProtocolError
 from pyiscsi.proto.pdu import AsyncEvent, AsyncMessage, LogoutResponse, NopIn, decode
 from pyiscsi.proto.states import ConnectionEvent, ConnectionState, connection_number
@@ -27,8 +26,6 @@ from pyiscsi.transport.base import (
     PduReceived,
     SessionDestroyed,
 )
-
-log = logging.getLogger("iscsid")
 
 LOOK_EVERY_S = 60.0
 _REPORTED_LUNS_CHANGED = (0x3F, 0x0E)
@@ -72,6 +69,7 @@ class Watcher:
         self,
         kernel: KernelSession,
         tree: SysfsTree,
+        log: SessionLog,
         *,
         logout_timeout_s: float,
         time2wait_s: int,
@@ -80,6 +78,7 @@ class Watcher:
     ) -> None:
         self._kernel = kernel
         self._tree = tree
+        self._log = log
         self._logout_timeout_s = logout_timeout_s
         self._scan = scan
         self._happens = happens
@@ -112,7 +111,7 @@ class Watcher:
 
     def _failed(self, error: int) -> Loss:
         text = kernel_error_text(error)
-        log.warning(
+        self._log.warning(
             "Kernel reported iSCSI connection %d:%d error (%d - %s) state (%d)",
             self._kernel.sid, CID, error, text, connection_number(ConnectionState.LOGGED_IN),
         )  # fmt: skip
@@ -131,14 +130,14 @@ class Watcher:
             raise SessionOver("vanished from the kernel")
         if is_healthy(self._tree, sid):
             return None
-        log.warning("connection%d:%d failed while kernel events were lost", sid, CID)
+        self._log.warning("connection%d:%d failed while kernel events were lost", sid, CID)
         return self._loss("connection failed")
 
     async def _pdu(self, event: PduReceived) -> Loss | None:
         try:
             pdu = decode(event.header, event.data)
         except RemoteProtocolError as error:
-            log.error("connection%d:%d: %s", self._kernel.sid, CID, error)
+            self._log.error("connection%d:%d: %s", self._kernel.sid, CID, error)
             return self._loss(str(error))
         match pdu:
             case AsyncMessage():
@@ -146,10 +145,12 @@ class Watcher:
             case LogoutResponse():
                 return self._logged_out(pdu)
             case NopIn():
-                log.error("connection%d:%d: NOP-In left to us", self._kernel.sid, CID)
+                self._log.error("connection%d:%d: NOP-In left to us", self._kernel.sid, CID)
             case _:
                 opcode = event.header[0] & 0x3F
-                log.error("connection%d:%d: unsupported opcode 0x%x", self._kernel.sid, CID, opcode)
+                self._log.error(
+                    "connection%d:%d: unsupported opcode 0x%x", self._kernel.sid, CID, opcode
+                )
         return None
 
     async def _async_message(self, message: AsyncMessage) -> Loss | None:
@@ -160,17 +161,17 @@ class Watcher:
                     self._scan()
             case AsyncEvent.LOGOUT_REQUEST:
                 seconds = message.parameter3
-                log.warning("%s: Target requests logout within %u seconds", conn, seconds)
+                self._log.warning("%s: Target requests logout within %u seconds", conn, seconds)
                 self._happens(ConnectionEvent.LOGOUT_REQUESTED)
                 return await self._log_out_for_target()
             case AsyncEvent.DROP_CONNECTION | AsyncEvent.DROP_ALL_CONNECTIONS:
                 self._time2wait_s = min(message.parameter2, _TIME2WAIT_MAX_S)
-                log.warning("%s: Target drops the connection", conn)
+                self._log.warning("%s: Target drops the connection", conn)
             case AsyncEvent.RENEGOTIATE:
-                log.warning("%s: Target requests renegotiation", conn)
+                self._log.warning("%s: Target requests renegotiation", conn)
                 return self._loss("renegotiation requested")
             case _:
-                log.warning("%s: AEN not supported (event %d)", conn, message.event)
+                self._log.warning("%s: AEN not supported (event %d)", conn, message.event)
         return None
 
     async def _log_out_for_target(self) -> Loss:

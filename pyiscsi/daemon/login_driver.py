@@ -15,7 +15,7 @@ import math
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pyiscsi.daemon import parameters
@@ -36,12 +36,15 @@ from pyiscsi.proto.effects import Failed, LoggedIn, LoginResult, Redirect, SendP
 from pyiscsi.proto.login import LoginMachine
 from pyiscsi.records.record import Record
 from pyiscsi.sysfs.tree import SysfsTree
+from pyiscsi.transport.addresses import AddressNews
 from pyiscsi.transport.base import ConnectionFailed, Event, PduReceived, SessionDestroyed
+from pyiscsi.transport.netdev import DeviceNotReady
 
 log = logging.getLogger("iscsid")
 
 RESOLVER_REST_S = 60.0
-"""How long a resolver that failed is not asked about a portal whose addresses we know."""
+"""How long the resolver is not asked about a portal whose addresses we know, once the connection
+is lost or the resolver has failed: it reads files, perhaps from the very disk that is gone."""
 
 PLACE_WHILE_CONNECTING_S = 0.1
 """A portal on a good network answers sooner; a dead one must not hold up the others."""
@@ -85,6 +88,7 @@ class Surroundings:
     network: Network
     random_bytes: Callable[[int], bytes]
     places: Places
+    addresses: AddressNews = field(default_factory=AddressNews)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,19 @@ class Limits:
         return min(asyncio.get_running_loop().time() + self.attempt_s, self.until)
 
 
+def _why_not_connected(error: TransportError) -> Cause:
+    if isinstance(error, DeviceNotReady):
+        return Cause.NO_DEVICE
+    return Cause.SILENT if error.exit_code == ExitCode.TRANSPORT_TIMEOUT else Cause.REFUSED
+
+
+def _connected_to(tree: SysfsTree, port: int, kernel: KernelSession) -> Sequence[Any]:
+    """The address of a session that exists, for want of one that its portal's name gave."""
+    path = f"class/iscsi_connection/connection{kernel.sid}:{CID}/address"
+    address = (tree.read(path) or "") if kernel.exists else ""
+    return [(address, port)] if "." in address and ":" not in address else []
+
+
 class _Step(enum.Enum):
     RESOLVE = enum.auto()
     CONNECT = enum.auto()
@@ -176,14 +193,28 @@ class Attempt:
         self._kernel = kernel
         self._on_connected = on_connected
         self._step = _Step.RESOLVE
-        self._addresses: Sequence[Any] = ()
+        self._addresses: Sequence[Any] = _connected_to(around.tree, plan.portal.port, kernel)
         """Of the record's own portal, as last resolved."""
         self._ask_resolver_at = -math.inf
+        self._last: AttemptFailed | None = None
 
     async def run(self, portal: PortalAddress, limits: Limits) -> LoginResult | Redirect:
-        """Connect and log in. The time runs from when it is our turn to begin."""
+        """Connect and log in. The time runs from when it is our turn to begin.
+
+        An attempt that is cut short by the end of them all has failed for the last one's reason.
+        """
+        try:
+            return await self._run(portal, limits)
+        except AttemptFailed as failure:
+            self._last = failure
+            raise
+
+    async def _run(self, portal: PortalAddress, limits: Limits) -> LoginResult | Redirect:
         self._step = _Step.RESOLVE
+        rested_at = asyncio.get_running_loop().time() + RESOLVER_REST_S
+        self._ask_resolver_at = min(self._ask_resolver_at, rested_at)
         place = await self._around.places.take()
+        left_s = limits.until - asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(limits.deadline()):
                 self._kernel.hold(await self._connect(portal, limits.connect_s, place))
@@ -196,9 +227,12 @@ class Attempt:
                 if isinstance(outcome, LoginResult):
                     place = await self._around.places.take(connected=True)
                     await self._enter_full_feature_phase(outcome)
+                    self._ask_resolver_at = math.inf
                 return outcome
         except TimeoutError:
-            raise self._timed_out(portal) from None
+            if self._last is not None and left_s < limits.attempt_s:
+                raise AttemptFailed(self._last.cause, self._last.error) from None
+            raise self._timed_out(portal, has_begun=left_s > 0) from None
         except PyIscsiError as error:
             raise self._kernel_failure(error) from error
         finally:
@@ -219,10 +253,7 @@ class Attempt:
             loses_place.cancel()
 
     async def _resolve(self, portal: PortalAddress, timeout_s: float) -> Sequence[Any]:
-        """Addresses of a portal; those we know when the resolver fails.
-
-        It reads files, perhaps from the very disk that this login is to bring back.
-        """
+        """Addresses of a portal: those we know while the resolver rests, or when it fails."""
         loop, is_own = asyncio.get_running_loop(), portal == self._plan.portal
         if is_own and self._addresses and loop.time() < self._ask_resolver_at:
             return self._addresses
@@ -254,10 +285,16 @@ class Attempt:
                 deadline_s=connect_s,
             )
         except TransportError as error:
-            silent = error.exit_code == ExitCode.TRANSPORT_TIMEOUT
-            raise AttemptFailed(Cause.SILENT if silent else Cause.REFUSED, error) from error
+            raise AttemptFailed(_why_not_connected(error), error) from error
         except PyIscsiError as error:
             raise AttemptFailed(Cause.REFUSED, error, fatal=True) from error
+
+    async def pause(self, cause: Cause, delay_s: float) -> None:
+        """Wait before the next attempt; a network address that was missing may cut it short."""
+        if cause is Cause.NO_DEVICE:
+            await self._around.addresses.wait(delay_s)
+        else:
+            await asyncio.sleep(delay_s)
 
     async def _create(self) -> None:
         """Make the kernel's session, which only happens once a portal has answered."""
@@ -303,8 +340,8 @@ class Attempt:
         )
         await self._kernel.start()
 
-    def _timed_out(self, portal: PortalAddress) -> AttemptFailed:
-        if self._step is _Step.RESOLVE:
+    def _timed_out(self, portal: PortalAddress, *, has_begun: bool) -> AttemptFailed:
+        if self._step is _Step.RESOLVE and has_begun:
             error = TransportError(f"no answer from the resolver about {portal.host}")
             return AttemptFailed(Cause.UNRESOLVED, error, fatal=True)
         if self._step is _Step.LOGIN:

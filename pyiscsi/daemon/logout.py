@@ -27,8 +27,13 @@ T = TypeVar("T")
 MOUNTS_TIMEOUT_S = 10.0
 _OPCODE = 0x3F
 
-_PROGRESS = ("rxdata_octets", "scsirsp_pdus", "datain_pdus", "r2t_pdus", "noprx_pdus")
-"""Counters that grow while a target answers."""
+LOOK_EVERY_S = 0.5
+"""How soon it is noticed that a target has fallen silent."""
+LAST_WORDS_S = 0.5
+"""What the Logout PDU is given at least; with this the logout is still answered in time."""
+_PROGRESS = ("scsirsp_pdus", "datain_pdus", "r2t_pdus")
+"""Counters that grow while a target answers SCSI commands: one that only answers NOP-Outs would
+otherwise keep a logout waiting for ever."""
 
 
 async def refuse_when_in_use(tree: SysfsTree, sid: int, proc_root: str) -> None:
@@ -64,9 +69,10 @@ async def close_session(
     said_goodbye = False
     if connected:
         try:
-            await _remove_devices(kernel, tree, timeout_s)
+            patience_ends = await _remove_devices(kernel, tree, timeout_s)
             before_pdu()
-            await send_logout(kernel, timeout_s)
+            left_s = patience_ends - asyncio.get_running_loop().time()
+            await send_logout(kernel, max(left_s, LAST_WORDS_S))
             said_goodbye = True
         except (ConnectionLost, TimeoutError, PyIscsiError) as error:
             reason = str(error) or "no answer in time"
@@ -74,29 +80,34 @@ async def close_session(
     await kernel.destroy(abort=not said_goodbye)
 
 
-async def _remove_devices(kernel: KernelSession, tree: SysfsTree, timeout_s: float) -> None:
+async def _remove_devices(kernel: KernelSession, tree: SysfsTree, timeout_s: float) -> float:
     """UNBIND_SESSION: the kernel flushes and removes the disks.
 
     That takes as long as there is data to write, so only silence ends the waiting: `timeout_s`
-    without anything received from the target. sysfs is asked too, because the event that it is
-    done may have been lost.
+    without a SCSI command answered by the target, which is TimeoutError. sysfs is asked too,
+    because the event that it is done may have been lost. Returns the loop time at which the
+    target's silence will have been long enough.
     """
+    loop = asyncio.get_running_loop()
+    patience_ends = loop.time() + timeout_s
     await kernel.unbind()
-    received = await _received(kernel)
+    answered = await _answered(kernel)
     while True:
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(max(0, min(LOOK_EVERY_S, patience_ends - loop.time()))):
                 await _wait_for(kernel, lambda event: isinstance(event, SessionUnbound) or None)
-                return
+                return patience_ends
         except TimeoutError:
             if SysfsSession(tree, kernel.sid).target_state == "UNBOUND":
-                return
-            before, received = received, await _received(kernel)
-            if received == before:
+                return patience_ends
+            before, answered = answered, await _answered(kernel)
+            if answered != before:
+                patience_ends = loop.time() + timeout_s
+            elif loop.time() >= patience_ends:
                 raise
 
 
-async def _received(kernel: KernelSession) -> tuple[int, ...]:
+async def _answered(kernel: KernelSession) -> tuple[int, ...]:
     try:
         statistics = await kernel.transport.get_stats(kernel.sid, CID)
     except PyIscsiError:

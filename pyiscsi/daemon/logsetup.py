@@ -12,8 +12,10 @@ import os
 import queue
 import socket
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 NAME = "iscsid"
 QUEUE_MESSAGES = 4096
@@ -126,14 +128,38 @@ class SyslogSink(logging.Handler):
         super().close()
 
 
+class Formatter(logging.Formatter):
+    """Tracebacks without source lines: the files may be on the disk that is being brought back."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return "\n".join(_traceback(ei[1]))
+
+
+def _traceback(error: BaseException) -> list[str]:
+    """Where an exception comes from, after what it was raised for or in the middle of."""
+    lines: list[str] = []
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        lines += [*_traceback(before), "which led to"]
+    lines.append("Traceback (most recent call last):")
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {number}, in {code.co_qualname}')
+    # traceback.format_exception_only() would look into the causes, and so read their files.
+    text = str(error)
+    return [*lines, f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__]
+
+
 class BoundedQueue(logging.handlers.QueueHandler):
     """Hands records to the writing thread; never waits."""
 
-    def __init__(self, records: queue.Queue[logging.LogRecord | None]) -> None:
+    def __init__(self, records: queue.Queue[logging.LogRecord | None], writer: Writer) -> None:
         super().__init__(records)
+        self._writer = writer
         self._lost = 0
 
     def enqueue(self, record: logging.LogRecord) -> None:
+        self._writer.revive()
         try:
             if self._lost:
                 self.queue.put_nowait(self._report())
@@ -154,12 +180,23 @@ class Writer(logging.handlers.QueueListener):
         super().__init__(records, sink)
         self._records = records
 
+    def revive(self) -> None:
+        """Start the thread again if it has died."""
+        if self._thread is not None and not self._thread.is_alive():
+            text = "the thread that writes the log had ended, started again"
+            record = logging.LogRecord(NAME, logging.ERROR, "", 0, text, (), None)
+            with suppress(queue.Full):
+                self._records.put_nowait(record)
+            self._thread = None
+            self.start()
+
     def enqueue_sentinel(self) -> None:
         with suppress(queue.Full):
             self._records.put(None, timeout=FLUSH_S)
 
     def stop(self) -> None:
         """Write what is queued; a sink that takes longer than FLUSH_S loses the rest."""
+        self.revive()
         self.enqueue_sentinel()
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -191,8 +228,9 @@ def logging_to(sink: logging.Handler, debug_option: int) -> Iterator[logging.Log
     logger = logging.getLogger(NAME)
     asyncio_logger = logging.getLogger("asyncio")
     records: queue.Queue[logging.LogRecord | None] = queue.Queue(QUEUE_MESSAGES)
-    handler = BoundedQueue(records)
     listener = Writer(records, sink)
+    handler = BoundedQueue(records, listener)
+    handler.setFormatter(Formatter())
     listener.start()
     logger.setLevel(threshold(debug_option))
     for each in (logger, asyncio_logger):

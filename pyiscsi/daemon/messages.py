@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+
 from pyiscsi.daemon.recovery import AttemptFailed, Cause
 from pyiscsi.errors import LoginFailed
+from pyiscsi.names import NodeKey
 
 _KERNEL_ERRORS = {
     # include/iscsi_if.h, enum iscsi_err; the words of the frequent ones are what people search for
@@ -31,6 +36,7 @@ _KERNEL_ERRORS = {
     1022: "ISCSI_ERR_NOP_TIMEDOUT: A NOP has timed out",
 }
 INVALID_HOST = 1018
+GIVING_UP = "Giving up on initial login attempt after %d seconds."
 
 
 def kernel_error_text(error: int) -> str:
@@ -42,7 +48,11 @@ _REJECTIONS = {
     (2, 2): "initiator failed authorization with target",
     (2, 3): "initiator error - target not found",
 }
-_REJECTED_BY_CLASS = {2: "initiator error", 3: "target error"}
+_REJECTED_BY_CLASS = {
+    1: "redirection that leads nowhere",
+    2: "initiator error",
+    3: "target error",
+}
 
 
 def failure_line(failure: AttemptFailed, portal: object, target: str) -> str:
@@ -63,3 +73,17 @@ def connection_line(sid: int, target: str, portal: str, iface: str, what: str) -
     return (
         f"Connection{sid}:0 to [target: {target}, portal: {portal}] through [iface: {iface}] {what}"
     )
+
+
+class SessionLog(logging.LoggerAdapter[logging.Logger]):
+    """The daemon's log, each line followed by which session it is about."""
+
+    def __init__(self, key: NodeKey) -> None:
+        super().__init__(logging.getLogger("iscsid"), {})
+        where = f" [target: {key.target}, portal: {key.address},{key.port}, iface: {key.iface}]"
+        self._where = where.replace("%", "%%")
+
+    def process(
+        self, msg: str, kwargs: MutableMapping[str, Any]
+    ) -> tuple[str, MutableMapping[str, Any]]:
+        return f"{msg}{self._where}", kwargs

@@ -19,6 +19,12 @@ class NoKernel:
     async def close(self) -> None:
         return
 
+    def trouble(self) -> str:
+        return ""
+
+    def delay(self) -> str:
+        return ""
+
     async def transport(self, name: str) -> NoReturn:
         raise TransportError(
             f"iSCSI driver {name} is not loaded. Load the module then retry the command.",

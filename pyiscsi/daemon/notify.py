@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 
 FIRST_FD = 3
@@ -45,10 +45,14 @@ class Notifier:
             sock.connect(self._address)
             sock.send(state.encode())
 
-    async def watchdog(self) -> None:
-        """Ping at half the interval the service manager asked for; ends at once if it did not."""
+    async def watchdog(self, is_well: Callable[[], bool]) -> None:
+        """Ping at half the interval the service manager asked for; ends at once if it did not.
+
+        No ping while something vital does not work: the service manager then starts us again.
+        """
         while self.watchdog_s:
-            self.send("WATCHDOG=1")
+            if is_well():
+                self.send("WATCHDOG=1")
             await asyncio.sleep(self.watchdog_s / 2)
 
 

@@ -163,13 +163,21 @@ def harden(proc_root: str) -> None:
     """
     steps: tuple[tuple[Callable[[], None], str], ...] = (
         (raise_open_files, "raise the limit of open files"),
-        (raise_priority, "raise the priority"),
         (lambda: protect_from_oom_killer(proc_root), "adjust the OOM killer's score"),
         (lock_memory, "lock memory"),
         (set_io_flusher, "set PR_SET_IO_FLUSHER; recovery may hang when memory is low"),
     )
     for step, what in steps:
         _try(step, what)
+
+
+def take_precedence() -> None:
+    """Run before others from now on.
+
+    Not earlier: a daemon that starts again has work of a second or two, which must not keep the
+    kernel's own threads from serving the sessions that are there.
+    """
+    _try(raise_priority, "raise the priority")
 
 
 def _try(step: Callable[[], None], what: str) -> None:

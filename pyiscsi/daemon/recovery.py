@@ -33,6 +33,7 @@ class Cause(enum.Enum):
     REJECTED = "rejected by the target"
     LOCAL = "kernel refused"
     UNRESOLVED = "name not resolved"
+    NO_DEVICE = "network device not ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,11 @@ _PACES = {
     Cause.REFUSED: Pace(0.5, 3.0),
     Cause.DROPPED: Pace(0.2, 3.0),
     Cause.SILENT: Pace(0.2, 1.0),  # the attempt itself has waited
-    Cause.TARGET: Pace(1.0, 10.0),
-    Cause.REJECTED: Pace(2.0, 60.0),
+    Cause.TARGET: Pace(1.0, 3.0),
+    Cause.REJECTED: Pace(2.0, 30.0),
     Cause.LOCAL: Pace(1.0, 5.0),
     Cause.UNRESOLVED: Pace(1.0, 10.0),
+    Cause.NO_DEVICE: Pace(1.0, 10.0),  # news of an address ends the delay
 }
 _JITTER = 0.25
 
@@ -60,6 +62,7 @@ _FINAL_CODES = {
     Cause.DROPPED: ExitCode.PDU_TIMEOUT,
     Cause.TARGET: ExitCode.TRANSPORT_TIMEOUT,
     Cause.LOCAL: ExitCode.INTERNAL,
+    Cause.NO_DEVICE: ExitCode.TRANSPORT_TIMEOUT,
 }
 
 
@@ -104,6 +107,11 @@ class Retries:
         news = text not in self._seen
         self._seen.add(text)
         return news
+
+    @property
+    def is_milestone(self) -> bool:
+        """10, 100, 1000 ... failures: worth a line though there is nothing new."""
+        return self.count >= 10 and str(self.count).rstrip("0") == "1"
 
 
 def final_error(failure: AttemptFailed) -> PyIscsiError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Protocol
 
 from pyiscsi.daemon import adopt, parameters
 from pyiscsi.daemon.adopt import Found
-from pyiscsi.daemon.full_feature import is_healthy
+from pyiscsi.daemon.full_feature import exists, is_healthy
 from pyiscsi.daemon.kernel_session import KernelSession
 from pyiscsi.daemon.login_driver import Network, Plan, Surroundings
 from pyiscsi.daemon.parameters import Initiator
@@ -19,6 +20,7 @@ from pyiscsi.daemon.scan import Scanner
 from pyiscsi.daemon.session import Session
 from pyiscsi.daemon.settings import Settings
 from pyiscsi.daemon.waits import in_thread
+from pyiscsi.daemon.watch import Pauses, Watch
 from pyiscsi.env import Env
 from pyiscsi.errors import (
     ExitCode,
@@ -38,6 +40,8 @@ from pyiscsi.transport.base import Statistics, Transport
 log = logging.getLogger("iscsid")
 
 SYSFS_TIMEOUT_S = 30.0
+_ADOPT_AT_A_TIME = 4
+"""Files of a session in sysfs may hang: the others are taken over meanwhile."""
 
 
 class Kernel(Protocol):
@@ -66,6 +70,9 @@ class Registry:
         self._sessions: list[Session] = []
         self._admitting: list[NodeKey] = []
         self._is_closed = False
+        self._watch = Watch()
+        self._pauses: dict[int, Pauses] = {}
+        """By session, of actors that died of a bug."""
 
     # Login.
 
@@ -105,14 +112,14 @@ class Registry:
         if not foreign and not spellings:
             return
 
-        def exists() -> bool:
+        def is_there() -> bool:
             found = (sysfs_sessions.Session(tree, sid) for sid in foreign)
             return any(
                 sysfs_sessions.is_same_address(spelling, key.address) for spelling in spellings
             ) or any(sysfs_sessions.uses(one, key, transport_name) for one in found)
 
         try:
-            if await in_thread(exists, SYSFS_TIMEOUT_S):
+            if await in_thread(is_there, SYSFS_TIMEOUT_S):
                 raise SessionExists
         except TimeoutError:
             log.warning("could not tell whether %s has a session: no answer in time", key.target)
@@ -142,6 +149,19 @@ class Registry:
     def _forget(self, session: Session) -> None:
         if session in self._sessions:
             self._sessions.remove(session)
+        if session.is_broken and session.sid >= 0:
+            pauses = self._pauses.setdefault(session.sid, Pauses())
+            pause_s = pauses.after(asyncio.get_running_loop().time())
+            log.error("session%d: begun again in %g s", session.sid, pause_s)
+            again = functools.partial(self._succeed, session, pause_s)
+            self._watch.keep(f"session{session.sid}", again)
+
+    async def _succeed(self, broken: Session, pause_s: float) -> None:
+        """A new actor in place of one that a bug has ended; the session is still in the kernel."""
+        sid = broken.sid
+        await asyncio.sleep(pause_s)
+        if exists(self._around.tree, sid) and self._find(sid) is None and not self._is_closed:
+            self._look_after(broken.successor(), sid)
 
     # Logout and questions.
 
@@ -180,12 +200,16 @@ class Registry:
 
     async def adopt(self) -> None:
         """Take over the kernel's sessions; returns when all are watched or being recovered."""
-        args = self._env, self._settings.config_file, self._around.tree
-        for found in await in_thread(lambda: adopt.find_all(*args), SYSFS_TIMEOUT_S):
+        sids = sysfs_sessions.session_ids(self._around.tree)
+        slots = asyncio.Semaphore(_ADOPT_AT_A_TIME)
+        await asyncio.gather(*(self._try_to_adopt(sid, slots) for sid in sids))
+
+    async def _try_to_adopt(self, sid: int, slots: asyncio.Semaphore) -> None:
+        async with slots:
             try:
-                await self._take_over(found)
+                await self._adopt_one(sid)
             except (PyIscsiError, TimeoutError) as error:
-                log.error("session%d: not taken over: %s", found.sid, error)
+                log.error("session%d: not taken over: %s", sid, error)
 
     async def _adopt_one(self, sid: int) -> None:
         args = self._env, self._settings.config_file, self._around.tree, sid
@@ -205,17 +229,21 @@ class Registry:
             return
         kernel = KernelSession.existing(transport, found.sid, found.host_no)
         initiator = Initiator(found.initiator_name, self._settings.initiator_alias)
-        session = self._new_actor(found.record, initiator, kernel)
+        self._look_after(self._new_actor(found.record, initiator, kernel), found.sid)
+
+    def _look_after(self, session: Session, sid: int) -> None:
         self._sessions.append(session)
-        healthy = is_healthy(self._around.tree, found.sid)
+        healthy = is_healthy(self._around.tree, sid)
         words = "in use, left alone" if healthy else "failed, reconnecting"
-        log.info("session%d: taken over (%s)", found.sid, words)
+        log.info("session%d: taken over (%s)", sid, words)
         session.adopt(healthy=healthy)
 
     async def close(self) -> None:
         """Stop all work. Sessions stay in the kernel; logins that were not done are undone."""
         self._is_closed = True
+        await self._watch.close()
         await asyncio.gather(*(session.detach() for session in [*self._sessions]))
+        self._around.addresses.close()
 
 
 def _is_same(one: NodeKey, other: NodeKey) -> bool:

@@ -1,8 +1,8 @@
 """One session from its login request to its end.
 
-The task of `_live` (or `_live_adopted`) is the only one that touches the session's kernel objects.
-A logout cancels it, waits until it has let go and then does its own work, so a logout never waits
-for a recovery and the two never meet in the kernel.
+The task of `_live` (`_serve` when taken over) alone touches the session's kernel objects. A logout
+cancels it, waits until it has let go and then does its own work, so a logout never waits for a
+recovery and the two never meet in the kernel.
 
     first login -> operational -> lost -> recovery -> operational ... -> logout or end
 """
@@ -13,6 +13,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from pyiscsi.daemon import recovery
@@ -20,11 +21,11 @@ from pyiscsi.daemon.full_feature import Loss, SessionOver, Watcher, exists
 from pyiscsi.daemon.kernel_session import CID, KernelSession
 from pyiscsi.daemon.login_driver import Attempt, Limits, Plan, PortalAddress, Surroundings
 from pyiscsi.daemon.logout import close_session, refuse_when_in_use
-from pyiscsi.daemon.messages import connection_line, failure_line
+from pyiscsi.daemon.messages import GIVING_UP, SessionLog, connection_line, failure_line
 from pyiscsi.daemon.recovery import AttemptFailed, Cause, Retries
 from pyiscsi.daemon.scan import Repeated, Scanner
 from pyiscsi.daemon.waits import stop_tasks
-from pyiscsi.errors import ExitCode, LoginFailed, LogoutFailed, PyIscsiError
+from pyiscsi.errors import ExitCode, LoggedOut, LoginFailed, LogoutFailed, PyIscsiError
 from pyiscsi.proto.effects import LoginResult, Redirect
 from pyiscsi.proto.limits import REDIRECTS_MAX
 from pyiscsi.proto.states import (
@@ -58,14 +59,17 @@ class Session:
     ) -> None:
         self.plan = plan
         self.key = plan.record.node_key()
+        self._log = SessionLog(self.key)
         self.state = ConnectionState.FREE
         self.stage = InternalStage.NO_CHANGE
         self._around = around
         self._scanner = scanner
         self._kernel = kernel
         self._on_end = on_end
-        self._attempt = Attempt(around, plan, kernel, self._connected)
+        connected = partial(self._happens, ConnectionEvent.CONNECTED)
+        self._attempt = Attempt(around, plan, kernel, connected)
         self._portal = plan.portal
+        self._scans = plan.record["node.session.scan"] == "auto"
         self._moved_to: PortalAddress | None = None
         self._answer: asyncio.Future[tuple[int, int]] | None = None
         self._life: asyncio.Task[None] | None = None
@@ -74,6 +78,8 @@ class Session:
         self._time2wait_s = plan.prepared.default_time2wait_s
         self._scan_again = Repeated(self._scan)
         self._has_ended = False
+        self._is_let_go = False
+        self.is_broken = False
 
     @property
     def sid(self) -> int:
@@ -100,7 +106,7 @@ class Session:
         self.state = ConnectionState.LOGGED_IN
         if not healthy:
             self.stage = InternalStage.REOPEN
-        self._start(self._live_adopted(healthy))
+        self._start(self._serve(None if healthy else Loss("found failed", 0)))
 
     async def log_out(self, *, safely: bool = False, proc_root: str = "/proc") -> None:
         """End the session; a second request shares the first one's outcome.
@@ -109,17 +115,25 @@ class Session:
         """
         if self._logout is None or self._logout.done():
             self._logout = asyncio.create_task(self._log_out(safely, proc_root))
+            self._logout.add_done_callback(self._report_bug)
         await asyncio.shield(self._logout)
 
     async def detach(self) -> None:
         """Stop working for the session, which stays in the kernel. A first login is undone."""
         if self._logout is not None:
             await asyncio.wait({self._logout}, timeout=DETACH_TIMEOUT_S)
+        self._is_let_go = True
         await stop_tasks(self._logout, self._life, *self._device_work)
         if not self._has_ended:
             if self.state is not ConnectionState.LOGGED_IN:
                 await self._stop_connection()
             self._kernel.forget()
+
+    def successor(self) -> Session:
+        """Another actor for the same session of the kernel."""
+        old = self._kernel
+        kernel = KernelSession.existing(old.transport, old.sid, old.host_no)
+        return Session(self._around, self._scanner, self.plan, kernel, self._on_end)
 
     async def statistics(self) -> Statistics:
         return await self._kernel.transport.get_stats(self._kernel.sid, CID)
@@ -145,9 +159,6 @@ class Session:
         self._work_on_devices(self._scan_and_answer())
         await self._serve()
 
-    async def _live_adopted(self, healthy: bool) -> None:
-        await self._serve(None if healthy else Loss("found failed", 0))
-
     async def _serve(self, loss: Loss | None = None) -> None:
         """Watch the connection and bring it back when it is lost, until the session is over."""
         try:
@@ -156,7 +167,7 @@ class Session:
                     await self._recover(loss)
                 loss = await self._watcher().until_lost()
         except SessionOver as over:
-            log.error("session%d: %s", self._kernel.sid, over)
+            self._log.error("session%d: %s", self._kernel.sid, over)
             await self._take_down()
             self._report("is shutdown.")
             self._end(None)
@@ -180,9 +191,11 @@ class Session:
                 await self._after_failure(failure, retries)
                 left_s = gives_up_at - loop.time()
                 if not failure.fatal and left_s > 0:
-                    await asyncio.sleep(min(retries.delay_s, left_s))
+                    await self._attempt.pause(failure.cause, min(retries.delay_s, left_s))
                 if failure.fatal or loop.time() >= gives_up_at:
-                    self._report_giving_up(failure)
+                    if window_s and not failure.fatal:
+                        self._log.warning(GIVING_UP, window_s)
+                    self._log.error("login failed: %s", failure.error)
                     raise recovery.final_error(failure) from failure
 
     async def _scan_and_answer(self) -> None:
@@ -223,7 +236,7 @@ class Session:
             error = LoginFailed("redirected without an address")
             raise AttemptFailed(Cause.REJECTED, error, fatal=True)
         portal = PortalAddress(redirect.address, redirect.port)
-        log.info("session%d: redirected to %s", self._kernel.sid, portal)
+        self._log.info("session%d: redirected to %s", self._kernel.sid, portal)
         if redirect.permanent:
             self._moved_to = portal
         return portal
@@ -235,7 +248,9 @@ class Session:
             self.stage = InternalStage.NO_CHANGE
         line = failure_line(failure, self._portal, self.key.target)
         is_news = retries.note(failure.cause, line)
-        log.log(logging.WARNING if is_news else logging.DEBUG, "%s", line)
+        self._log.log(logging.WARNING if is_news else logging.DEBUG, "%s", line)
+        if retries.is_milestone:
+            self._log.warning("%d attempts failed, the last: %s", retries.count, line)
 
     # Recovery.
 
@@ -258,8 +273,8 @@ class Session:
             except AttemptFailed as failure:
                 await self._after_failure(failure, retries)
                 self._check_worth_going_on(retries.count)
-                await asyncio.sleep(retries.delay_s)
-        log.warning(
+                await self._attempt.pause(failure.cause, retries.delay_s)
+        self._log.warning(
             "connection%d:%d is operational after recovery (%d attempts)",
             self._kernel.sid, CID, retries.count + 1,
         )  # fmt: skip
@@ -277,6 +292,7 @@ class Session:
     async def _log_out(self, safely: bool, proc_root: str) -> None:
         if safely:
             await refuse_when_in_use(self._around.tree, self._kernel.sid, proc_root)
+        self._is_let_go = True
         await stop_tasks(self._life, *self._device_work)
         if self._has_ended:
             return
@@ -298,10 +314,6 @@ class Session:
 
     # Parts.
 
-    @property
-    def _scans(self) -> bool:
-        return self.plan.record["node.session.scan"] == "auto"
-
     def _random(self) -> float:
         return self._around.random_bytes(1)[0] / 255
 
@@ -314,13 +326,11 @@ class Session:
         )  # fmt: skip
         self.state = state
 
-    def _connected(self) -> None:
-        self._happens(ConnectionEvent.CONNECTED)
-
     def _watcher(self) -> Watcher:
         return Watcher(
             self._kernel,
             self._around.tree,
+            self._log,
             logout_timeout_s=self.plan.prepared.logout_timeout_s,
             time2wait_s=self._time2wait_s,
             scan=self._scan_for_target,
@@ -346,7 +356,7 @@ class Session:
         try:
             await self._kernel.stop()
         except PyIscsiError as error:
-            log.error("connection%d:%d: %s", self._kernel.sid, CID, error)
+            self._log.error("connection%d:%d: %s", self._kernel.sid, CID, error)
 
     async def _stop_attempt(self) -> None:
         """Leave a failed attempt; the session waits for its next one in XPT_WAIT."""
@@ -359,15 +369,15 @@ class Session:
         try:
             await self._kernel.destroy()
         except PyIscsiError as error:
-            log.error("session%d: %s", self._kernel.sid, error)
+            self._log.error("session%d: %s", self._kernel.sid, error)
 
     def _end(self, error: BaseException | None) -> None:
         """Tell everybody who waits that there is no session any more."""
-        self._has_ended = True
-        self.state = ConnectionState.FREE
+        self._has_ended, self.state = True, ConnectionState.FREE
         if self._answer is not None and not self._answer.done():
             if not isinstance(error, PyIscsiError):
-                error = LoginFailed("login was broken off", ExitCode.LOGIN)
+                kind = LoginFailed if self._logout is None else LoggedOut
+                error = kind("login was broken off", ExitCode.LOGIN)
             self._answer.set_exception(error)
             self._answer.exception()  # the client may have gone: not asyncio's business
         self._on_end(self)
@@ -377,18 +387,14 @@ class Session:
         portal = f"{key.address},{key.port}"
         log.warning("%s", connection_line(self._kernel.sid, key.target, portal, key.iface, what))
 
-    def _report_giving_up(self, failure: AttemptFailed) -> None:
-        window_s = self.plan.prepared.retry_window_s
-        if window_s and not failure.fatal:
-            log.warning("Giving up on initial login attempt after %d seconds.", window_s)
-        log.error("login to %s failed: %s", self.key.target, failure.error)
-
     def _report_bug(self, task: asyncio.Task[None]) -> None:
-        """An exception nobody planned for ends this session's actor, not the daemon."""
+        """What nobody planned for ends this actor, not the daemon; the registry makes another."""
         error = None if task.cancelled() else task.exception()
-        if error is None:
+        is_planned = self._is_let_go if task.cancelled() else error is None
+        if is_planned or (task is self._logout and isinstance(error, PyIscsiError)):
             return
         log.critical("session%d: internal error", self._kernel.sid, exc_info=error)
         if not self._has_ended:
+            self.is_broken = True
             self._kernel.forget()
             self._end(error)

@@ -12,8 +12,9 @@ import itertools
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyiscsi.env import Env
 from pyiscsi.errors import ExitCode, RemoteProtocolError, TransportError
@@ -49,7 +50,6 @@ _EVENTS: Mapping[int, Callable[[dict[str, int], Message], Event]] = {
     KEvent.UNBIND_SESSION: lambda f, _: SessionUnbound(f["sid"]),
     KEvent.CONN_LOGIN_STATE: lambda f, _: LoginState(f["sid"], f["cid"], f["state"]),
 }
-
 
 Order = tuple[Mapping[str, int], bytes]
 """What a request says: its fields and its payload."""
@@ -104,7 +104,9 @@ class Kernel:
         self._turn = asyncio.Lock()
         self._cookies = itertools.cycle(range(1, 1 << 32))
         self._pending: list[_Pending] = []
-        self._cleanups: set[asyncio.Task[Message]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._trouble = ""
+        self._probe: asyncio.Task[Any] | None = None
 
     async def open(self) -> None:
         """Open the netlink socket, loading the kernel's iSCSI class if it is missing.
@@ -121,6 +123,47 @@ class Kernel:
         channel.start(self._on_message, self._on_lost)
         self._channel = channel
 
+    def trouble(self) -> str:
+        """Why the kernel can't be talked to, "" when it can or, after a repair, has answered."""
+        channel = self._channel
+        trouble = channel.trouble() if channel is not None else ""
+        if channel is not None and trouble:
+            self._trouble = f"{trouble}, {self._replace(channel)}"
+        if self._trouble and (self._probe is None or self._probe.done()):
+            self._probe = self._spawn(self._ask_for_a_sign())
+        return self._trouble
+
+    def delay(self) -> str:
+        """Which request the kernel takes unusually long for, "" when none."""
+        slow = self._channel.slow_request() if self._channel is not None else None
+        if slow is None:
+            return ""
+        name = UEvent(slow[0]).name.lower()
+        return f"the kernel has been carrying out {name} for {slow[1]:.0f} s, other requests wait"
+
+    def _replace(self, channel: Channel) -> str:
+        """Go on over a new socket; what the old one was told is read from sysfs. What was done."""
+        try:
+            new = self._open_channel()
+        except TransportError as exc:
+            return str(exc)
+        channel.close()
+        new.start(self._on_message, self._on_lost)
+        self._channel = new
+        for pending in self._pending:
+            pending.fail(TransportError("kernel interface was opened anew"))
+        self._on_lost()
+        return "opened the kernel interface anew"
+
+    async def _ask_for_a_sign(self) -> None:
+        """A request to no transport at all, which the kernel refuses."""
+        try:
+            await self.request(UEvent.UNBIND_SESSION, 0, {"sid": 0})
+        except Refused:
+            self._trouble = ""
+        except TransportError as exc:
+            _LOG.debug("%s", exc)
+
     async def close(self) -> None:
         """Close the socket. Sessions stay; a request in flight fails."""
         channel, self._channel = self._channel, None
@@ -128,10 +171,9 @@ class Kernel:
             channel.close()
         for pending in self._pending:
             pending.fail(TransportError("kernel interface closed"))
-        cleanups = [*self._cleanups]
-        for task in cleanups:
+        for task in (tasks := [*self._tasks]):
             task.cancel()
-        await asyncio.gather(*cleanups, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def transport(self, name: str) -> KernelTransport:
         """Transport `name` as sysfs has it, its module loaded first if need be.
@@ -275,12 +317,16 @@ class Kernel:
         _LOG.warning("session %d was created too late, destroying it", sid)
         self.queues.unsubscribe(sid)
         fields, handle = {"sid": sid}, message.transport_handle
-        task = asyncio.ensure_future(self.request(UEvent.DESTROY_SESSION, handle, fields))
-        self._cleanups.add(task)
-        task.add_done_callback(self._cleaned_up)
+        self._spawn(self.request(UEvent.DESTROY_SESSION, handle, fields))
 
-    def _cleaned_up(self, task: asyncio.Task[Message]) -> None:
-        self._cleanups.discard(task)
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _LOG.error("%s", task.exception())
 

@@ -16,21 +16,25 @@ _IFREQ = struct.Struct("=16s24s")
 _IF_INET6 = "/proc/net/if_inet6"
 
 
+class DeviceNotReady(TransportError):
+    """A network device is missing or has no address; rtnetlink tells when that changes."""
+
+
 def find_by_hwaddress(hwaddress: str) -> str:
-    """Name of the Ethernet device with this MAC address. Raises TransportError."""
+    """Name of the Ethernet device with this MAC address. Raises DeviceNotReady."""
     wanted = hwaddress.lower()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for _, name in socket.if_nameindex():
             reply = _ioctl(sock, _SIOCGIFHWADDR, name)
             if reply is not None and _mac(reply) == wanted:
                 return name
-    raise TransportError(f"no network device has the hardware address {hwaddress}")
+    raise DeviceNotReady(f"no network device has the hardware address {hwaddress}")
 
 
 def check_usable(device: str, family: int) -> None:
-    """Raises TransportError while `device` has no address of `family`; it may get one later."""
+    """Raises DeviceNotReady while `device` has no address of `family`; it may get one later."""
     if device not in {name for _, name in socket.if_nameindex()}:
-        raise TransportError(f"no network device {device}")
+        raise DeviceNotReady(f"no network device {device}")
     if family == socket.AF_INET6:
         usable = _has_ipv6(device)
     else:
@@ -38,7 +42,7 @@ def check_usable(device: str, family: int) -> None:
             usable = _ioctl(sock, _SIOCGIFADDR, device) is not None
     if not usable:
         version = "IPv6" if family == socket.AF_INET6 else "IPv4"
-        raise TransportError(f"network device {device} has no {version} address yet")
+        raise DeviceNotReady(f"network device {device} has no {version} address yet")
 
 
 def _ioctl(sock: socket.socket, request: int, device: str) -> bytes | None:

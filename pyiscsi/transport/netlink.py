@@ -12,7 +12,10 @@ import asyncio
 import errno
 import logging
 import os
+import select
 import socket
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -25,6 +28,11 @@ GROUP_ISCSID = 1
 """Multicast group mask; the second group is iscsiuio's."""
 RECEIVE_BUFFER_BYTES = 8 << 20
 """Thousands of events: enough for every session of a big host to fail at once."""
+
+STUCK_S = 5.0
+"""Messages that wait so long while the loop runs will not be read any more."""
+SLOW_S = 60.0
+"""A request the kernel works on for so long is worth a line in the log."""
 
 _MESSAGE_BYTES = 1 << 16
 _BATCH = 256
@@ -79,7 +87,14 @@ class Channel:
         self._sock = sock
         name = sock.getsockname()
         self._port_id = name[0] if isinstance(name, tuple) else 0
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netlink")
+        self._threads: list[threading.Thread] = []
+        self._worker = ThreadPoolExecutor(1, "netlink", self._note_thread)
+        self._sending: tuple[int, float] | None = None
+        """The kind of request the kernel is carrying out, and since when."""
+        self._reads = 0
+        self._waiting: tuple[int, float] | None = None
+        """`_reads` when messages were first seen waiting, and when that was."""
+        self._failure = ""
         self._buffer = bytearray(_MESSAGE_BYTES)
         self._lost = False
         self._on_message: Callable[[int, bytes], None] = lambda _kind, _body: None
@@ -113,9 +128,16 @@ class Channel:
         except OSError as exc:
             raise TransportError(f"can not send to the kernel: {exc.strerror}") from exc
 
+    def _note_thread(self) -> None:
+        self._threads.append(threading.current_thread())
+
     def _send(self, kind: int, bodies: Sequence[bytes]) -> None:
-        for body in bodies:
-            self._sock.send(frames.frame(kind, body, self._port_id))
+        try:
+            for body in bodies:
+                self._sending = kind, time.monotonic()
+                self._sock.send(frames.frame(kind, body, self._port_id))
+        finally:
+            self._sending = None
 
     def drain(self) -> None:
         """Handle what the socket holds, up to a batch."""
@@ -126,10 +148,11 @@ class Channel:
                 break
             except OSError as exc:
                 if exc.errno != errno.ENOBUFS:
-                    _LOG.error("reading kernel events failed: %s", exc.strerror)
+                    self._fail(exc)
                     break
                 self._lost = True
                 continue
+            self._reads += 1
             if isinstance(sender, tuple) and sender[0] != 0:
                 continue  # only the kernel (port 0) may speak
             if flags & socket.MSG_TRUNC:
@@ -145,12 +168,56 @@ class Channel:
     def _split(self, datagram: bytes) -> None:
         try:
             for kind, body in frames.split(datagram):
-                self._on_message(kind, body)
+                self._handle(kind, body)
         except RemoteProtocolError as exc:
             _LOG.warning("%s", exc)
+
+    def _handle(self, kind: int, body: bytes) -> None:
+        """An error nobody planned for costs what the message said: that must be found out again."""
+        try:
+            self._on_message(kind, body)
+        except Exception:
+            _LOG.exception("a kernel message was not understood")
+            self._lost = True
+
+    def _fail(self, error: OSError) -> None:
+        """The socket is broken: no reader any more, which would be called again and again."""
+        self._failure = f"reading kernel events failed: {error.strerror}"
+        if self._loop is not None:
+            self._loop.remove_reader(self._sock.fileno())
+
+    def trouble(self) -> str:
+        """Why nothing is heard from the kernel, or said to it; "" when all works."""
+        if self._failure:
+            return self._failure
+        if any(not thread.is_alive() for thread in self._threads):
+            return "the thread that talks to the kernel has ended"
+        return self._reader_trouble()
+
+    def _reader_trouble(self) -> str:
+        now = time.monotonic()
+        if not _is_readable(self._sock):
+            self._waiting = None
+        elif self._waiting is None or self._waiting[0] != self._reads:
+            self._waiting = self._reads, now
+        elif now - self._waiting[1] >= STUCK_S:
+            return f"kernel events have not been read for {now - self._waiting[1]:.0f} s"
+        return ""
+
+    def slow_request(self) -> tuple[int, float] | None:
+        """Kind and age in seconds of a request that takes the kernel longer than SLOW_S."""
+        sending = self._sending
+        age_s = time.monotonic() - sending[1] if sending else 0.0
+        return (sending[0], age_s) if sending and age_s >= SLOW_S else None
 
     def close(self) -> None:
         if self._loop is not None:
             self._loop.remove_reader(self._sock.fileno())
         self._worker.shutdown(wait=False, cancel_futures=True)
         self._sock.close()
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))

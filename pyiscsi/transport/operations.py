@@ -10,10 +10,13 @@ from typing import Protocol
 
 from pyiscsi.errors import LocalProtocolError, TransportError
 from pyiscsi.transport import uevent
-from pyiscsi.transport.base import Event, Statistics, StopFlag
+from pyiscsi.transport.base import Event, EventsLost, SessionDestroyed, Statistics, StopFlag
 from pyiscsi.transport.numbers import UEvent
 from pyiscsi.transport.queues import EventQueues
 from pyiscsi.transport.uevent import Message, Refused
+
+REMOVAL_TIMEOUT_S = 60.0
+"""How long a session's disks may take to go; other sessions do not wait for them."""
 
 
 class Requester(Protocol):
@@ -44,6 +47,7 @@ class KernelTransport:
         self.caps = caps
         self._kernel = kernel
         self._handle = handle
+        self._removes_aside = True
 
     async def create_session(
         self, *, initial_cmdsn: int, cmds_max: int, queue_depth: int
@@ -86,8 +90,25 @@ class KernelTransport:
         await self._on_conn(UEvent.DESTROY_CONN, sid, cid)
 
     async def destroy_session(self, sid: int) -> None:
-        await self._kernel.request(UEvent.DESTROY_SESSION, self._handle, {"sid": sid})
+        """Removing disks may take long: a kernel that can (Linux 5.6) does it beside requests."""
+        events = self._kernel.queues.queue(sid)
+        if await self._is_destroyed_aside(sid):
+            await _until_destroyed(sid, events)
+        else:
+            await self._kernel.request(UEvent.DESTROY_SESSION, self._handle, {"sid": sid})
         self._kernel.queues.forget(sid)
+
+    async def _is_destroyed_aside(self, sid: int) -> bool:
+        """Whether the kernel has taken the request that it answers at once; asked once for all."""
+        if not self._removes_aside:
+            return False
+        try:
+            await self._kernel.request(UEvent.DESTROY_SESSION_ASYNC, self._handle, {"sid": sid})
+        except Refused as refused:
+            if refused.errno != errno.ENOSYS:
+                raise
+            self._removes_aside = False
+        return self._removes_aside
 
     async def unbind_session(self, sid: int) -> None:
         await self._kernel.request(UEvent.UNBIND_SESSION, self._handle, {"sid": sid})
@@ -133,6 +154,17 @@ class KernelTransport:
             if refused is not None:
                 unknown.append(param)
         return unknown
+
+
+async def _until_destroyed(sid: int, events: asyncio.Queue[Event]) -> None:
+    """Until the kernel says that the session is gone, or may have said so."""
+    try:
+        async with asyncio.timeout(REMOVAL_TIMEOUT_S):
+            while not isinstance(event := await events.get(), SessionDestroyed | EventsLost):
+                pass
+            events.put_nowait(event)  # for the subscriber
+    except TimeoutError:
+        raise TransportError(f"session {sid} is still being removed by the kernel") from None
 
 
 def _check_retcode(event: UEvent, sid: int, reply: Message) -> None:

@@ -28,10 +28,14 @@ class EventQueues:
         if sid not in self._subscribed:
             self._queues.pop(sid, None)
 
-    def subscribe(self, sid: int) -> asyncio.Queue[Event]:
+    def queue(self, sid: int) -> asyncio.Queue[Event]:
+        """The queue of a session, whoever reads it."""
         self.keep(sid)
-        self._subscribed.add(sid)
         return self._queues[sid]
+
+    def subscribe(self, sid: int) -> asyncio.Queue[Event]:
+        self._subscribed.add(sid)
+        return self.queue(sid)
 
     def unsubscribe(self, sid: int) -> None:
         self._subscribed.discard(sid)

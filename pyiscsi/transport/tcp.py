@@ -40,8 +40,8 @@ async def resolve(host: str, port: int, timeout_s: float) -> list[SockAddr]:
         raise TransportError(f"no answer from the resolver in {timeout_s:g} s") from None
     except socket.gaierror as exc:
         raise TransportError(exc.strerror or "unknown error") from exc
-    except (UnicodeError, OSError) as exc:
-        raise TransportError(str(exc)) from exc
+    except Exception as exc:  # memory or threads may be short as well
+        raise TransportError(str(exc) or type(exc).__name__) from exc
     return list(dict.fromkeys(found))
 
 
@@ -92,7 +92,7 @@ async def _lookup(host: str, port: int) -> list[SockAddr]:
         try:
             info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             addresses = [_without_zone(entry[4]) for entry in info]
-        except (OSError, UnicodeError) as exc:
+        except Exception as exc:
             error = exc
         try:
             loop.call_soon_threadsafe(settle, addresses, error)

@@ -4,7 +4,7 @@
 
 One thread for each disk does one direct write or read of 4 KiB every PERIOD_S seconds. A line on
 standard input asks for what happened since the last one: a JSON line with the number of operations,
-of errors, and the longest operation in seconds, those still under way included.
+of errors so far, and the longest operation in seconds, those still under way included.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Result:
 
     operations: int
     errors: int
+    """Since the beginning, so that none gets lost between two marks."""
     longest_s: float
     idle: list[str]
     """Disks on which nothing was finished."""
@@ -63,7 +64,8 @@ class Load:
     def close(self) -> None:
         """End it, whatever its threads are waiting for."""
         self._process.kill()
-        self._process.wait()
+        with self._process:  # closes the pipes too
+            pass
 
 
 @dataclass
@@ -102,17 +104,19 @@ class Disk:
             time.sleep(self.period_s)
 
     def take(self) -> tuple[int, int, float]:
-        """The figures, which begin anew."""
+        """The figures; all but the errors begin anew."""
         with self.lock:
             waiting_s = time.monotonic() - self.begun if self.begun is not None else 0.0
             figures = self.operations, self.errors, max(self.longest_s, waiting_s)
-            self.operations, self.errors, self.longest_s = 0, 0, 0.0
+            self.operations, self.longest_s = 0, 0.0
             return figures
 
 
 def main() -> None:
     """Start a thread for each disk and answer every line of standard input."""
     period_s, *names = sys.argv[1:]
+    # The disks are measured, not how long this program waits for the processor.
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     disks = [Disk(name, float(period_s)) for name in names]
     for disk in disks:
         threading.Thread(target=disk.run, daemon=True).start()

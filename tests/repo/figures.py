@@ -24,9 +24,11 @@ DATABASE: Ranges = (
     *((1, 16), (20, 40), (45, 52), (60, 69), (75, 83)),
     *((90, 96), (100, 107), (110, 112)),
 )
-"""The numbers between the ranges name nothing."""
-DAEMON: Ranges = ((22, 27), (30, 46), (60, 64), (80, 82), (90, 91))
-"""Checklist of the daemon's behaviour as far as it is promised by now."""
+"""The numbers between the ranges name nothing, here and below."""
+DAEMON: Ranges = (
+    *((1, 13), (20, 27), (30, 46), (50, 57), (60, 64)),
+    *((70, 76), (80, 85), (90, 95)),
+)
 LEFT = Path(__file__).with_name("left.txt")
 DEVIATIONS = sources.PROJECT / "docs/deviations.md"
 

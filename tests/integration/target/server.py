@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 from pyiscsi.errors import RemoteProtocolError
-from pyiscsi.proto.framer import Framer
+from pyiscsi.proto.framer import Framer, RawPdu
 from pyiscsi.proto.pdu import (
     RESERVED_TAG,
     AnyPdu,
@@ -79,13 +79,17 @@ class ScriptedTarget:
             self.requests.append(request)
             self._changed.notify_all()
 
+    def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Connection:
+        """What serves the newest connection, number `connections`."""
+        return Connection(self, self.script, reader, writer)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
         try:
-            await _Connection(self, reader, writer, self.connections).serve()
+            await self.connection(reader, writer).serve()
         except (ConnectionError, RemoteProtocolError, asyncio.CancelledError):
             pass
         finally:
@@ -98,28 +102,29 @@ class ScriptedTarget:
                 self._changed.notify_all()
 
 
-class _Connection:
+class Connection:
+    """One connection of a target, served as the script says."""
+
     def __init__(
         self,
         target: ScriptedTarget,
+        script: Script,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        number: int,
     ) -> None:
         self._target = target
-        self._script = target.script
-        self._faults = target.script.faults
+        self._script = script
+        self._faults = script.faults
         self._reader = reader
         self._writer = writer
-        self._number = number
+        self._number = target.connections
         self._framer = Framer(_SEGMENT_MAX)
-        self._login = TargetLogin(target.script)
+        self._login = TargetLogin(script)
         self._held: list[LoginResponse] = []
         self._stat_sn = _FIRST_STAT_SN
         self._cmd_sn = 0
         self._step = 0
         self._text = b""
-        self._logged_in = False
 
     async def serve(self) -> None:
         if self._number <= self._faults.fail_connections:
@@ -137,18 +142,26 @@ class _Connection:
                 await self._write(self._faults.raw[self._step])
                 continue
             await self._answer(request)
-            if isinstance(request, LogoutRequest):
+            if self._is_last(request):
                 return
 
-    async def _receive(self) -> AnyPdu | None:
+    def _is_last(self, request: Any) -> bool:
+        """Whether the connection ends with the answer to this."""
+        return isinstance(request, LogoutRequest)
+
+    async def _receive(self) -> Any:
+        """The next request, decoded; None at the end of the stream."""
         while (raw := self._framer.next_pdu()) is None:
             received = await self._reader.read(65536)
             if not received:
                 return None
             self._framer.feed(received)
+        return self._decode(raw)
+
+    def _decode(self, raw: RawPdu) -> Any:
         return decode(raw.header, raw.data)
 
-    async def _answer(self, request: AnyPdu) -> None:
+    async def _answer(self, request: Any) -> None:
         handlers: dict[type, Any] = {
             LoginRequest: self._answer_login,
             TextRequest: self._answer_text,
@@ -168,6 +181,10 @@ class _Connection:
                 header=digests["HeaderDigest"] == "CRC32C",
                 data=digests["DataDigest"] == "CRC32C",
             )
+            self._enter_full_feature_phase()
+
+    def _enter_full_feature_phase(self) -> None:
+        """The login is over: for targets that go on."""
 
     async def _write(self, data: bytes) -> None:
         size = 1 if self._faults.byte_by_byte else len(data)

@@ -239,7 +239,7 @@ def test_slow_link(lab: Lab) -> None:
             lab.adm(f"-m node -T {IQN} -p {portal} -u", 0)
         return min(times)
 
-    assert login_s("10.77.0.2") - login_s("127.0.0.1") < 0.7
+    assert login_s("10.77.0.2") - login_s("127.0.0.1") < 0.3
 
 
 def test_no_daemon(idle_lab: Lab) -> None:

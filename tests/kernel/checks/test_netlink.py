@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import os
+import re
+import signal
 import socket
 import struct
 import subprocess
@@ -29,11 +32,14 @@ from pyiscsi.transport.base import (
 from pyiscsi.transport.kernel import Kernel
 from pyiscsi.transport.operations import KernelTransport
 from pyiscsi.transport.uevent import HostParam, Param, Refused, UEvent
-from tests.kernel import lio
+from tests.kernel import lio, machine
+from tests.kernel.checks.conftest import Lab
 
 pytestmark = pytest.mark.guest
 
 TARGET = "iqn.2026-11.test:netlink"
+NETLINK_ISCSI = 8
+SO_RCVBUFFORCE = 33
 PORTAL = ("127.0.0.1", 3260)
 DEADLINE_S = 30.0
 SESSIONS = Path("/sys/class/iscsi_session")
@@ -312,6 +318,95 @@ def test_real_overrun_is_reported() -> None:
         await kernel.close()
 
     asyncio.run(main())
+
+
+def test_lost_reader_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """D-024: nobody reads the socket any more; a new one takes over, once the kernel answers it."""
+    monkeypatch.setattr(netlink, "STUCK_S", 0.2)
+    channels: list[netlink.Channel] = []
+
+    def open_channel() -> netlink.Channel:
+        channels.append(netlink.Channel(netlink.open_socket()))
+        return channels[-1]
+
+    async def until(kernel: Kernel, *, trouble: bool) -> str:
+        async with asyncio.timeout(DEADLINE_S):
+            while bool(text := kernel.trouble()) != trouble:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.05)
+        return text
+
+    async def main() -> None:
+        kernel = Kernel(Env(), open_channel=open_channel, deadline_s=DEADLINE_S)
+        await kernel.open()
+        transport = await kernel.transport("tcp")
+        async with new_session(transport) as (sid, _):
+            queue = transport.subscribe(sid)
+            asyncio.get_running_loop().remove_reader(channels[0]._sock.fileno())
+            with netlink.open_socket() as other:
+                other.setblocking(True)
+                _flood(other, transport._handle)
+            assert "have not been read" in await until(kernel, trouble=True)
+            assert await next_event(queue, EventsLost) == EventsLost(sid)
+            await until(kernel, trouble=False)
+            await transport.destroy_conn(sid, 0)
+        await kernel.close()
+
+    asyncio.run(main())
+    assert len(channels) == 2
+
+
+def _netlink_socket(process: int) -> socket.socket:
+    """The socket over which a process hears the kernel, shared with us (pidfd_getfd(2))."""
+    lines = Path("/proc/net/netlink").read_text().splitlines()[1:]
+    inodes = {line.split()[-1] for line in lines if line.split()[1] == str(NETLINK_ISCSI)}
+    for entry in Path(f"/proc/{process}/fd").iterdir():
+        found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(entry))
+        if found and found[1] in inodes:
+            pidfd = os.pidfd_open(process)
+            copy = ctypes.CDLL(None, use_errno=True).syscall(438, pidfd, int(entry.name), 0)
+            os.close(pidfd)
+            assert copy >= 0, os.strerror(ctypes.get_errno())
+            return socket.socket(fileno=copy)
+    raise AssertionError("it has no such socket")
+
+
+def test_session_that_fails_during_an_overrun_recovers(lab: Lab) -> None:
+    """D-024: the daemon never hears of the failure, finds it in sysfs and brings the session back.
+
+    It is stopped while events overrun its socket and the target goes; then it may run again.
+    """
+    lio.create_target(TARGET, ["127.0.0.1:3260"])
+    lab.discover()
+    lab.login(TARGET)
+    sid, disks = lab.only_session(), machine.disks(lab.only_session())
+    assert lab.daemon.process is not None
+    process = lab.daemon.process.pid
+    handle = int(Path("/sys/class/iscsi_transport/tcp/handle").read_text())
+    with _netlink_socket(process) as theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        os.kill(process, signal.SIGSTOP)
+        try:
+            with netlink.open_socket() as other:
+                other.setblocking(True)
+                _flood(other, handle)
+            lio.set_enabled(TARGET, False)
+            machine.wait_until(
+                lambda: machine.session_value(sid, "state") == "FAILED", "the session has failed"
+            )
+            lio.set_enabled(TARGET, True)
+            size = netlink.RECEIVE_BUFFER_BYTES  # what it had: one overrun is enough
+            theirs.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+        finally:
+            os.kill(process, signal.SIGCONT)
+        machine.wait_until(
+            lambda: machine.session_value(sid, "state") == "LOGGED_IN", "the session is back"
+        )
+    log = lab.daemon.text()
+    assert "kernel events were lost, checking all sessions" in log
+    assert f"connection{sid}:0 failed while kernel events were lost" in log
+    assert "Kernel reported iSCSI connection" not in log
+    machine.wait_until(lambda: "operational after recovery" in lab.daemon.text(), "it says so")
+    assert (lab.only_session(), machine.disks(sid)) == (sid, disks)
 
 
 def _flood(sock: socket.socket, handle: int) -> None:

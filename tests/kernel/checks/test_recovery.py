@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.kernel import lio, machine
@@ -38,6 +40,28 @@ def test_target_drops_and_returns(lab: Lab, session: int) -> None:
     assert (machine.host_numbers(), machine.disks(session)) == before
     disk = f"/dev/{machine.disks(session)[0]}"
     assert machine.run(f"dd if={disk} of=/dev/null bs=1M count=4 iflag=direct").rc == 0
+
+
+def test_an_address_that_returns_is_noticed(lab: Lab) -> None:
+    """D-044: a session bound to a device without an address goes on as soon as it has one."""
+    lab.network()
+    lio.create_target(IQN, PORTALS)
+    lio.add_portal(IQN, "10.77.0.2:3260", netns="far")
+    lab.adm("-m iface -I near0 -o new", 0)
+    lab.adm("-m iface -I near0 -o update -n iface.net_ifacename -v near", 0)
+    lab.adm(f"-m node -o new -T {IQN} -p 10.77.0.2:3260,1 -I near0", 0)
+    lab.login(IQN)
+    sid = lab.only_session()
+    lab.shell("ip addr del 10.77.0.1/24 dev near")
+    lio.set_enabled(IQN, False)
+    _await_state(sid, "FAILED")
+    lio.set_enabled(IQN, True)
+    missing = "network device near has no IPv4 address yet"
+    machine.wait_until(lambda: missing in lab.daemon.text(), "the missing address is told")
+    time.sleep(8)  # so long that the next attempt by the clock is far away
+    lab.shell("ip addr add 10.77.0.1/24 dev near")
+    _await_state(sid, "LOGGED_IN")
+    assert lab.daemon.text().count(missing) <= 2
 
 
 def test_states_shown(lab: Lab, session: int) -> None:

@@ -38,6 +38,8 @@ from pyiscsi.transport.scripted import Call, ScriptedKernel, ScriptedTransport
 
 T = TypeVar("T")
 TARGET = "iqn.2026-11.test:disk"
+WHERE = f"[target: {TARGET}, portal: 192.0.2.1,3260, iface: default]"
+"""How a log line of the session ends."""
 INITIATOR = Initiator("iqn.2026-11.test:host", "host")
 CONN_CLOSED = 1020
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pyiscsi.daemon import app, notify
+from pyiscsi.daemon import app, loop, notify
 from pyiscsi.daemon.app import Options
+from pyiscsi.daemon.watch import Workers
 from pyiscsi.env import Env
 from pyiscsi.errors import PyIscsiError, TransportError
 from pyiscsi.ipc.client import Client
@@ -34,7 +35,8 @@ def test_start_and_end_in_order(world: World, caplog: pytest.LogCaptureFixture) 
     """D-076: SIGTERM ends with 0; sessions are the registry's to leave alone."""
     caplog.set_level(logging.INFO, "iscsid")
     assert world.run() == 0
-    assert world.notes == ["kernel open", "hardened", "registry closed", "kernel closed"]
+    started = ["kernel open", "hardened", "precedence"]
+    assert world.notes == [*started, "registry closed", "kernel closed"]
     assert caplog.messages[-1] == "iscsid shutting down."
 
 
@@ -165,16 +167,24 @@ def test_an_adoption_that_takes_long_goes_on_while_we_serve(
     assert "adopted" not in world.notes
 
 
-def test_an_adoption_that_fails_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_adoption_that_fails_is_logged_and_tried_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """D-070: no session is left alone because sysfs could not be read once."""
     world.sessions_exist()
+    failures = [PyIscsiError("broken sysfs"), ZeroDivisionError("bug")]
 
-    async def fail() -> None:
-        raise PyIscsiError("broken sysfs")
+    async def fail_twice() -> None:
+        if failures:
+            raise failures.pop()
 
-    world.adoption = fail
+    world.adoption = fail_twice
     assert world.run() == 0
-    assert "background work failed" in caplog.text
+    assert world.notes.count("adopting") == 3
+    assert world.notes.count("adopted") == 1
+    assert "taking over the sessions ended, starting it again in 0.1 s" in caplog.messages
     assert "broken sysfs" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_stop_is_answered_when_all_is_released(world: World) -> None:
@@ -250,12 +260,12 @@ def test_a_stuck_thread_is_not_waited_for() -> None:
         asyncio.get_running_loop().run_in_executor(None, release.wait, 10)
         return 7
 
-    assert app.run_loop(main()) == 7
-    stuck = app.stuck_threads(0.01)
+    assert loop.run_loop(main(), Workers(2)) == 7
+    stuck = loop.stuck_threads(0.01)
     assert len(stuck) == 1
     release.set()
     stuck[0].join(10)
-    assert app.stuck_threads() == []
+    assert loop.stuck_threads() == []
 
 
 def test_leftover_tasks_end_with_the_loop() -> None:
@@ -272,5 +282,5 @@ def test_leftover_tasks_end_with_the_loop() -> None:
         await asyncio.sleep(0)
         return 0
 
-    assert app.run_loop(main()) == 0
+    assert loop.run_loop(main(), Workers(2)) == 0
     assert ended == [True]

@@ -12,7 +12,7 @@ from pyiscsi.daemon import awaited
 from pyiscsi.daemon.awaited import AwaitedLogins
 from pyiscsi.daemon.runstate import RunState
 from pyiscsi.env import Env
-from pyiscsi.errors import PyIscsiError, SessionExists, TransportError
+from pyiscsi.errors import LoggedOut, PyIscsiError, SessionExists, TransportError
 from pyiscsi.names import NodeKey
 from pyiscsi.records.nodes import NodeStore
 from pyiscsi.records.record import Record
@@ -87,13 +87,43 @@ def test_goes_on_until_it_works(tmp_path: Path) -> None:
         (lambda env: None, AWAY, 0),
         (lambda env: store(env, "manual"), AWAY, 0),
         (lambda env: store(env, "automatic"), SessionExists(), 1),
+        (lambda env: store(env, "automatic"), LoggedOut(), 1),
     ],
-    ids=["record gone", "no longer automatic", "somebody else logged in"],
+    ids=["record gone", "no longer automatic", "somebody else logged in", "logged out"],
 )
 def test_ends_when_nobody_wants_it(
     tmp_path: Path, before: Callable[[Env], None], answer: PyIscsiError, asked: int
 ) -> None:
-    """Deleting the record, making it manual, or logging in by hand ends the waiting."""
+    """Deleting the record, making it manual, logging in or out by hand ends the waiting."""
     logins = Logins(answer)
     play(tmp_path, logins, before)
     assert logins.asked == asked
+
+
+def test_a_bug_in_an_attempt_does_not_end_the_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged with the target's name and tried again."""
+    logins = Logins(7)
+    real = awaited.NodeStore.read
+    failures = [ZeroDivisionError("bug"), ZeroDivisionError("bug")]
+
+    def read(self: NodeStore, key: NodeKey) -> Record:
+        if failures:
+            raise failures.pop()
+        return real(self, key)
+
+    monkeypatch.setattr(awaited.NodeStore, "read", read)
+    play(tmp_path, logins, lambda env: store(env, "automatic"))
+    assert logins.asked == 1
+    words = f"waiting for {KEY.target} at {KEY.address},{KEY.port} ended, starting it again"
+    assert caplog.text.count(words) == 2
+    assert "ZeroDivisionError: bug" in caplog.text
+
+
+def test_a_login_that_was_logged_out_of_is_not_tried_again(tmp_path: Path) -> None:
+    """Logout wins: the failure it causes does not begin the waiting."""
+    env = Env(config_root=str(tmp_path), db_root=str(tmp_path))
+    state = RunState(str(tmp_path / "state"))
+    AwaitedLogins(env, Logins(7), state, lambda: 0.0).add(KEY, LoggedOut("broken off"))
+    assert not state.awaited

@@ -10,7 +10,7 @@ import pytest
 
 from pyiscsi.daemon.scan import Scanner
 from pyiscsi.daemon.session import Session
-from pyiscsi.errors import Busy, ExitCode, LogoutFailed, PyIscsiError, TransportError
+from pyiscsi.errors import Busy, ExitCode, LoggedOut, LogoutFailed, TransportError
 from pyiscsi.transport.base import Statistics, StopFlag
 from pyiscsi.transport.uevent import Refused
 from tests.unit.daemon.actor_parts import Stage, Target, node, run, until
@@ -106,11 +106,64 @@ def test_a_long_flush_is_waited_for(tmp_path: Path) -> None:
         logout = asyncio.create_task(timed_logout(actor))
         for second in range(100):
             await asyncio.sleep(1)
-            stage.kernel.statistics = Statistics({"rxdata_octets": second}, {})
+            stage.kernel.statistics = Statistics({"r2t_pdus": second}, {})
         await type(stage.kernel).unbind_session(stage.kernel, 1)
         return await logout
 
     assert run(test()) == pytest.approx(100, abs=1)
+    assert len(stage.target.logouts) == 1
+    assert stage.clean()
+
+
+def test_a_target_that_only_answers_nops(tmp_path: Path) -> None:
+    """D-061: its answers to NOP-Outs are no sign that the disks will ever be gone."""
+    stage = Stage(tmp_path, node(logout_timeout="15"))
+
+    async def test() -> float:
+        actor = await logged_in(stage)
+        stage.kernel.unbind_session = _never_unbound(stage)  # type: ignore[method-assign]
+        logout = asyncio.create_task(timed_logout(actor))
+        for second in range(60):
+            counters = {"noprx_pdus": second, "rxdata_octets": 48 * second}
+            stage.kernel.statistics = Statistics(counters, {})
+            await asyncio.sleep(1)
+        return await logout
+
+    assert 15 <= run(test()) <= 16
+    assert stage.target.logouts == []
+    assert stage.clean()
+
+
+def test_silence_counts_from_the_last_answer(tmp_path: Path) -> None:
+    """D-061: a disk that was flushed at once does not double the wait for one that never is."""
+    stage = Stage(tmp_path, node(logout_timeout="15"))
+
+    async def test() -> float:
+        actor = await logged_in(stage)
+        stage.kernel.unbind_session = _never_unbound(stage)  # type: ignore[method-assign]
+        logout = asyncio.create_task(timed_logout(actor))
+        await asyncio.sleep(0.1)
+        stage.kernel.statistics = Statistics({"scsirsp_pdus": 1}, {})
+        return await logout
+
+    assert 15 <= run(test()) <= 16
+    assert stage.clean()
+
+
+def test_one_limit_for_the_disks_and_the_logout(tmp_path: Path) -> None:
+    """D-061: the Logout PDU gets what the removal of the disks has left of the time."""
+    stage = Stage(tmp_path, node(logout_timeout="15"))
+    stage.target.answers_logout = False
+
+    async def test() -> float:
+        actor = await logged_in(stage)
+        stage.kernel.unbind_session = _never_unbound(stage)  # type: ignore[method-assign]
+        logout = asyncio.create_task(timed_logout(actor))
+        await asyncio.sleep(14)
+        await type(stage.kernel).unbind_session(stage.kernel, 1)
+        return await logout
+
+    assert 15 <= run(test()) <= 16
     assert len(stage.target.logouts) == 1
     assert stage.clean()
 
@@ -189,7 +242,7 @@ def test_logout_during_the_first_login(tmp_path: Path, act: object) -> None:
         login = asyncio.create_task(actor.log_in())
         await until(lambda: stage.target.logins)
         assert await timed_logout(actor) < 0.1
-        with pytest.raises(PyIscsiError) as caught:
+        with pytest.raises(LoggedOut) as caught:
             await login
         assert caught.value.exit_code == ExitCode.LOGIN
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import linecache
 import logging
 import os
 import queue
@@ -165,3 +166,55 @@ def test_the_sink_follows_how_we_run() -> None:
     assert isinstance(choose(foreground=False, environ=journal), logsetup.SyslogSink)
     assert isinstance(choose(foreground=True, environ=journal), logsetup.JournalSink)
     assert isinstance(choose(foreground=True, environ={}), logsetup.StreamSink)
+
+
+def test_a_writing_thread_that_dies_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What broke it is lost, and everything after it is written."""
+    died = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda args: died.set())
+
+    class Fragile(Collector):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage() == "break":
+                raise ValueError
+            super().emit(record)
+
+    sink = Fragile()
+    with logsetup.logging_to(sink, 0):
+        for number in range(2):
+            LOG.warning("break")
+            assert died.wait(30)
+            died.clear()
+            for thread in threading.enumerate():
+                if thread.name.startswith("Thread-"):
+                    thread.join(0.2)
+            LOG.warning("after %d", number)
+    revived = "the thread that writes the log had ended, started again"
+    assert sink.lines == [revived, "after 0", revived, "after 1"]
+
+
+def test_a_traceback_opens_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """D-057: modules lie on a disk that may be the lost one; places and causes are shown."""
+    read: list[str] = []
+    collector = Collector()
+
+    def fail() -> None:
+        try:
+            raise KeyError("why")
+        except KeyError as error:
+            raise ValueError("what") from error
+
+    with monkeypatch.context() as patch, logsetup.logging_to(collector, 0):
+        patch.setattr(linecache, "updatecache", lambda name, *_: read.append(name) or [])
+        try:
+            fail()
+        except ValueError:
+            LOG.exception("a bug")
+    assert read == []
+    (text,) = collector.lines
+    lines = text.splitlines()
+    assert lines[0] == "a bug"
+    assert lines[1] == "Traceback (most recent call last):"
+    assert lines[3:6] == ["KeyError: 'why'", "which led to", "Traceback (most recent call last):"]
+    assert lines[-1] == "ValueError: what"
+    assert lines[-2].endswith(", in test_a_traceback_opens_no_file.<locals>.fail")

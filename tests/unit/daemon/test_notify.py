@@ -51,7 +51,7 @@ def test_the_watchdog_is_fed(manager: socket.socket) -> None:
     environ["WATCHDOG_PID"] = str(os.getpid())
 
     async def body() -> None:
-        task = asyncio.create_task(notify.Notifier(environ).watchdog())
+        task = asyncio.create_task(notify.Notifier(environ).watchdog(lambda: True))
         for _ in range(3):
             assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
         task.cancel()
@@ -72,7 +72,7 @@ def test_the_watchdog_is_fed(manager: socket.socket) -> None:
 def test_no_watchdog_was_asked_for(environ: dict[str, str]) -> None:
     notifier = notify.Notifier(environ)
     assert notifier.watchdog_s == 0
-    asyncio.run(notifier.watchdog())
+    asyncio.run(notifier.watchdog(lambda: True))
 
 
 def listener(address: str) -> socket.socket:

@@ -12,7 +12,7 @@ from pyiscsi.daemon.session import Session
 from pyiscsi.errors import ExitCode, PyIscsiError, TransportError
 from pyiscsi.transport.base import StopFlag
 from pyiscsi.transport.uevent import Refused
-from tests.unit.daemon.actor_parts import TARGET, Network, Stage, Target, node, run, until
+from tests.unit.daemon.actor_parts import TARGET, WHERE, Network, Stage, Target, node, run, until
 
 OPERATIONS = (
     "create_session", "create_conn", "bind_conn", "set_param", "send_pdu", "start_conn",
@@ -281,7 +281,7 @@ def test_unresolvable_name(tmp_path: Path) -> None:
         ((2, 3), ExitCode.FATAL_LOGIN, 1),
         ((2, 5), ExitCode.FATAL_LOGIN, 1),
         ((9, 0), ExitCode.FATAL_LOGIN, 1),
-        ((3, 1), ExitCode.TRANSPORT_TIMEOUT, 13),
+        ((3, 1), ExitCode.TRANSPORT_TIMEOUT, 42),
     ],
 )
 def test_rejected_logins(tmp_path: Path, status: tuple[int, int], code: int, tries: int) -> None:
@@ -367,7 +367,7 @@ def test_after_a_failed_redirect_the_configured_portal_is_asked(
 
     run(test())
     assert [host for _, host, _ in network.connected] == ["192.0.2.1", "192.0.2.9", "192.0.2.1"]
-    assert "connect to 192.0.2.9:3260 failed (Connection refused)" in caplog.messages
+    assert f"connect to 192.0.2.9:3260 failed (Connection refused) {WHERE}" in caplog.messages
 
 
 def test_the_caller_may_go_away(tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_log_lines_of_a_login(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     stage = Stage(tmp_path, record, target=Target((2, 1)))
     assert run(_failing_login(stage)).exit_code == ExitCode.LOGIN_AUTH_FAILED
     words = "initiator failed authorization with target (02/01)"
-    assert f"conn 0 login rejected: {words}, {TARGET}" in caplog.messages
+    assert f"conn 0 login rejected: {words}, {TARGET} {WHERE}" in caplog.messages
     stage = Stage(tmp_path / "again")
 
     async def test() -> None:

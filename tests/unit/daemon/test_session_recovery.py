@@ -14,7 +14,7 @@ from pyiscsi.daemon.session import Session
 from pyiscsi.errors import TransportError
 from pyiscsi.proto.pdu import AsyncEvent, LogoutResponse, NopIn
 from pyiscsi.transport.base import ConnectionFailed, SessionDestroyed, StopFlag
-from tests.unit.daemon.actor_parts import Stage, node, run, until
+from tests.unit.daemon.actor_parts import WHERE, House, Stage, node, run, until
 
 OPERATIONAL = ("LOGGED IN", "NO CHANGE")
 Play = Callable[[Session], Awaitable[None]]
@@ -68,9 +68,10 @@ def test_recovery(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert stop["flag"] == StopFlag.RECOVER
     assert (
         "Kernel reported iSCSI connection 1:0 error "
-        "(1020 - ISCSI_ERR_TCP_CONN_CLOSE: TCP connection closed) state (3)"
+        f"(1020 - ISCSI_ERR_TCP_CONN_CLOSE: TCP connection closed) state (3) {WHERE}"
     ) in caplog.messages
-    assert "connection1:0 is operational after recovery (1 attempts)" in caplog.messages
+    done = f"connection1:0 is operational after recovery (1 attempts) {WHERE}"
+    assert done in caplog.messages
 
 
 def test_the_target_asks_for_more_time(tmp_path: Path) -> None:
@@ -91,7 +92,8 @@ def test_the_target_asks_for_more_time(tmp_path: Path) -> None:
 def test_recovery_without_the_resolver(
     tmp_path: Path, error: TransportError | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The resolver may need the disk that is gone: its last answer is used, refused or hanging."""
+    """The resolver may need the disk that is gone: its last answer is used for a minute, and
+    for another one each time it refuses or hangs."""
     stage = Stage(tmp_path, node(**{"conn[0]__address": "portal.example"}))
 
     async def resolve(host: str, port: int, timeout_s: float) -> list[tuple[str, int]]:
@@ -107,15 +109,64 @@ def test_recovery_without_the_resolver(
         stage.network.outcomes = [TransportError("Connection refused")] * 5
         stage.kernel.lose(1)
         await recovered(stage, actor)
-        assert {host for _, host, _ in stage.network.connected} == {"portal.example"}
-        assert asked == ["portal.example"]
-        await asyncio.sleep(60)
+        assert asked == []
+        await asyncio.sleep(1000)
+        stage.network.always = TransportError("Connection refused")
         stage.kernel.lose(1)
-        await recovered(stage, actor, 3)
+        await asyncio.sleep(59)
+        assert asked == []
+        await asyncio.sleep(59)
+        assert asked == ["portal.example"]
+        await asyncio.sleep(59)
         assert len(asked) == 2
+        stage.network.always = None
+        await recovered(stage, actor, 3)
+        assert {host for _, host, _ in stage.network.connected} == {"portal.example"}
 
     play(stage, scene)
     assert "portal.example: " in caplog.text
+
+
+def test_a_new_address_of_the_portal_is_found(tmp_path: Path) -> None:
+    """The name is resolved again once the known addresses have not answered for a minute."""
+    stage = Stage(tmp_path, node(**{"conn[0]__address": "portal.example"}))
+
+    async def resolve(host: str, port: int, timeout_s: float) -> list[tuple[str, int]]:
+        return [("192.0.2.77", port)]
+
+    async def scene(actor: Session) -> None:
+        stage.network.resolve = resolve  # type: ignore[method-assign,assignment]
+        stage.network.outcomes = [TransportError("Connection refused")] * 100
+        start = _now()
+        stage.kernel.lose(1)
+        await until(lambda: stage.network.connected[-1][1] == "192.0.2.77")
+        assert 60 <= _now() - start < 70
+        stage.network.outcomes = []
+        await recovered(stage, actor)
+
+    play(stage, scene)
+
+
+def test_taken_over_without_the_resolver(tmp_path: Path) -> None:
+    """A daemon that is new to the session has the address that the kernel is connected to."""
+    house = House(tmp_path)
+
+    async def resolve(host: str, port: int, timeout_s: float) -> list[tuple[str, int]]:
+        raise TransportError("Name or service not known")
+
+    async def test() -> None:
+        house.network.resolve = resolve  # type: ignore[method-assign,assignment]
+        house.kernel.put(7)
+        house.sysfs.connection(7, persistent_address="portal.example", address="192.0.2.5")
+        registry = house.registry()
+        await registry.adopt()
+        house.kernel.lose(7)
+        await until(lambda: house.target.logins)
+        await until(lambda: registry.states(None) == {7: ("LOGGED IN", "NO CHANGE")})
+        assert [host for _, host, _ in house.network.connected] == ["192.0.2.5"]
+        await registry.close()
+
+    run(test())
 
 
 def test_devices_are_left_alone_where_scanning_is_manual(tmp_path: Path) -> None:
@@ -133,7 +184,8 @@ def test_devices_are_left_alone_where_scanning_is_manual(tmp_path: Path) -> None
 
 
 def test_recovery_goes_on_for_ever(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """D-052, D-053: no end without reopen_max, at most 3 s between tries, one log line."""
+    """D-052, D-053: no end without reopen_max, at most 3 s between tries; a log line at the first,
+    and one with the count at the tenth."""
     stage = Stage(tmp_path)
 
     async def scene(actor: Session) -> None:
@@ -147,9 +199,12 @@ def test_recovery_goes_on_for_ever(tmp_path: Path, caplog: pytest.LogCaptureFixt
         await recovered(stage, actor)
 
     play(stage, scene)
-    line = "connect to 192.0.2.1:3260 failed (No route to host)"
-    shown = [r for r in caplog.records if r.getMessage() == line and r.levelname == "WARNING"]
-    assert len(shown) == 1
+    line = f"connect to 192.0.2.1:3260 failed (No route to host) {WHERE}"
+    shown = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert [text for text in shown if line in text] == [
+        line,
+        f"10 attempts failed, the last: {line}",
+    ]
 
 
 def test_authorization_lost_is_tried_again_slowly(tmp_path: Path) -> None:

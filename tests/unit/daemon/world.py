@@ -46,9 +46,11 @@ class World:
         self.adoption: Callable[[], Coroutine[Any, Any, None]] | None = None
         self.settings: Settings | None = None
         self.environ: dict[str, str] = {}
+        self.parts = Parts(lambda env: FakeKernel(self), self.registry)
         self.options = Options(foreground=True)
         self.passed: list[tuple[str, socket.socket]] = []
         monkeypatch.setattr(process, "harden", lambda root: self.notes.append("hardened"))
+        monkeypatch.setattr(process, "take_precedence", lambda: self.notes.append("precedence"))
         monkeypatch.setattr(app, "warm_up", lambda: None)
 
     def sessions_exist(self) -> None:
@@ -59,7 +61,7 @@ class World:
             self.options,
             self.env,
             self.environ,
-            parts=Parts(lambda env: FakeKernel(self), self.registry),
+            parts=self.parts,
             passed=self.passed,
             readiness=ready,
         )
@@ -120,6 +122,12 @@ class FakeKernel:
 
     async def close(self) -> None:
         self.world.notes.append("kernel closed")
+
+    def trouble(self) -> str:
+        return ""
+
+    def delay(self) -> str:
+        return ""
 
     async def transport(self, name: str) -> object:
         raise TransportError(exit_code=12)

@@ -16,6 +16,7 @@ from pyiscsi.transport import uevent
 from pyiscsi.transport.kernel import Kernel
 from pyiscsi.transport.modules import ModuleLoader
 from pyiscsi.transport.netlink import Channel
+from pyiscsi.transport.numbers import KEvent
 from pyiscsi.transport.operations import KernelTransport
 from pyiscsi.transport.uevent import Message, UEvent
 
@@ -97,6 +98,9 @@ class Peer:
             self.next_sid += 1
         elif kind == UEvent.CREATE_CONN:
             self.reply(kind, body, body[16:24])
+        elif kind == UEvent.DESTROY_SESSION_ASYNC:
+            self.reply(kind, body, bytes(4))
+            self.event(KEvent.DESTROY_SESSION, struct.pack("=I", 1) + body[16:20])
         else:
             self.reply(kind, body, bytes(4))
 

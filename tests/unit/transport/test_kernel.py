@@ -25,6 +25,7 @@ from pyiscsi.transport.base import (
 )
 from pyiscsi.transport.kernel import Kernel
 from pyiscsi.transport.modules import ModuleLoader
+from pyiscsi.transport.numbers import KEvent
 from pyiscsi.transport.operations import KernelTransport
 from pyiscsi.transport.uevent import HostParam, Param, Refused, UEvent
 from tests.unit.transport.peer import (
@@ -75,7 +76,7 @@ def test_simple_operations(tmp_path: Path) -> None:
             "STOP_CONN",
             "UNBIND_SESSION",
             "DESTROY_CONN",
-            "DESTROY_SESSION",
+            "DESTROY_SESSION_ASYNC",
         ]
         stop = {"sid": 3, "cid": 0, "conn_handle": 0, "flag": 3}
         assert peer.sent(UEvent.STOP_CONN) == [stop]
@@ -139,6 +140,34 @@ def test_bind_sends_a_descriptor_of_its_own(tmp_path: Path) -> None:
     run(tmp_path, check)
 
 
+def test_session_destroyed_beside_other_requests(tmp_path: Path) -> None:
+    """D-023: while one session's disks are removed, another's request is answered."""
+
+    async def check(_kernel: Kernel, transport: KernelTransport, peer: Peer) -> None:
+        peer.on[UEvent.DESTROY_SESSION_ASYNC] = lambda p, kind, body: p.reply(kind, body, bytes(4))
+        destroying = asyncio.ensure_future(transport.destroy_session(3))
+        await transport.start_conn(4, 0)
+        assert not destroying.done()
+        peer.event(KEvent.DESTROY_SESSION, struct.pack("=II", 1, 3))
+        await destroying
+        assert peer.sent(UEvent.DESTROY_SESSION) == []
+
+    run(tmp_path, check)
+
+
+def test_kernel_that_destroys_in_turn_only(tmp_path: Path) -> None:
+    """Before Linux 5.6 the request is unknown; that is found out once."""
+
+    async def check(_kernel: Kernel, transport: KernelTransport, peer: Peer) -> None:
+        peer.on[UEvent.DESTROY_SESSION_ASYNC] = refusing(errno.ENOSYS)
+        await transport.destroy_session(3)
+        await transport.destroy_session(4)
+        assert peer.sent(UEvent.DESTROY_SESSION_ASYNC) == [{"sid": 3}]
+        assert peer.sent(UEvent.DESTROY_SESSION) == [{"sid": 3}, {"sid": 4}]
+
+    run(tmp_path, check)
+
+
 def inode_of(fd: str) -> int:
     try:
         return os.fstat(int(fd)).st_ino
@@ -150,12 +179,12 @@ def test_refusal_names_errno_and_request(tmp_path: Path) -> None:
     """D-020: IF_ERROR carries a signed errno."""
 
     async def check(_kernel: Kernel, transport: KernelTransport, peer: Peer) -> None:
-        peer.on[UEvent.DESTROY_SESSION] = refusing(errno.EBUSY)
+        peer.on[UEvent.DESTROY_SESSION_ASYNC] = refusing(errno.EBUSY)
         refused = await refusal(transport.destroy_session(3))
         assert refused.errno == errno.EBUSY
         assert refused.exit_code == ExitCode.TRANSPORT
         assert str(refused) == (
-            "kernel refused destroy_session of session 3: Device or resource busy (EBUSY)"
+            "kernel refused destroy_session_async of session 3: Device or resource busy (EBUSY)"
         )
 
     run(tmp_path, check)

@@ -98,6 +98,7 @@ def test_names_give_all_addresses_in_order(monkeypatch: pytest.MonkeyPatch) -> N
         (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
         (UnicodeError("label too long"), "label too long"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (MemoryError(), "MemoryError"),
     ],
 )
 def test_resolver_failure(error: Exception, text: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""A small iSCSI target that misbehaves as told; see `__main__` for the program."""
