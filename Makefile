@@ -56,7 +56,7 @@ check-kernel: .venv/ready compile
 
 soak: .venv/ready compile
 	@bash tests/lab/setup test
-	@bash tests/lab/guest -m 1G -t 3600 bash -c 'python -m pytest -q -s tests/kernel/checks/soak*.py'
+	@bash tests/lab/guest -m 1G -t 7200 bash -c 'python -m pytest -q -s tests/kernel/checks/soak*.py'
 
 soak-records: .venv/ready
 	@bash tests/lab/setup test

@@ -51,6 +51,8 @@ _EVENTS: Mapping[int, Callable[[dict[str, int], Message], Event]] = {
     KEvent.CONN_LOGIN_STATE: lambda f, _: LoginState(f["sid"], f["cid"], f["state"]),
 }
 
+_COOKIE_MAX = (1 << 32) - 1
+
 Order = tuple[Mapping[str, int], bytes]
 """What a request says: its fields and its payload."""
 
@@ -102,7 +104,7 @@ class Kernel:
         self._deadline_s = deadline_s
         self._channel: Channel | None = None
         self._turn = asyncio.Lock()
-        self._cookies = itertools.cycle(range(1, 1 << 32))
+        self._cookies = itertools.count()
         self._pending: list[_Pending] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._trouble = ""
@@ -260,7 +262,7 @@ class Kernel:
             raise TransportError("kernel interface is not open")
         new_reply = asyncio.get_running_loop().create_future
         self._pending = pending = [
-            _Pending(event, handle, fields, next(self._cookies), new_reply())
+            _Pending(event, handle, fields, next(self._cookies) % _COOKIE_MAX + 1, new_reply())
             for fields, _ in orders
         ]
         try:

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import struct
+import tracemalloc
 from collections.abc import Awaitable
 from pathlib import Path
 
@@ -164,6 +165,26 @@ def test_kernel_that_destroys_in_turn_only(tmp_path: Path) -> None:
         await transport.destroy_session(4)
         assert peer.sent(UEvent.DESTROY_SESSION_ASYNC) == [{"sid": 3}]
         assert peer.sent(UEvent.DESTROY_SESSION) == [{"sid": 3}, {"sid": 4}]
+
+    run(tmp_path, check)
+
+
+def test_requests_leave_nothing_behind(tmp_path: Path) -> None:
+    """A daemon of years makes many: not a byte may be kept of each."""
+
+    async def check(_kernel: Kernel, transport: KernelTransport, peer: Peer) -> None:
+        async def some() -> int:
+            for _ in range(1000):
+                await transport.start_conn(3, 0)
+                peer.requests.clear()
+            return tracemalloc.get_traced_memory()[0]
+
+        tracemalloc.start()
+        try:
+            before = await some()
+            assert await some() - before < 10_000
+        finally:
+            tracemalloc.stop()
 
     run(tmp_path, check)
 
