@@ -206,8 +206,6 @@ class LoginFailed(PyIscsiError):
 class LoggedOut(LoginFailed):
     """Somebody logged out while the login was on its way."""
 
-    exit_code = ExitCode.LOGIN
-
 
 class IsnsError(PyIscsiError):
     """An iSNS server was asked in vain: 25 for a query, 26 for a registration.

@@ -55,17 +55,17 @@ _REJECTED_BY_CLASS = {
 }
 
 
-def failure_line(failure: AttemptFailed, portal: object, target: str) -> str:
-    """One line about a failed attempt to log in to `target` at `portal`."""
+def failure_line(failure: AttemptFailed, portal: object) -> str:
+    """One line about a failed attempt to log in at `portal`; SessionLog adds the target."""
     error = failure.error
     if isinstance(error, LoginFailed) and error.status_class >= 0:
         status = (error.status_class, error.status_detail)
         by_class = _REJECTED_BY_CLASS.get(error.status_class, "unknown status class")
         words = _REJECTIONS.get(status, by_class)
-        return f"conn 0 login rejected: {words} ({status[0]:02x}/{status[1]:02x}), {target}"
+        return f"conn 0 login rejected: {words} ({status[0]:02x}/{status[1]:02x})"
     if failure.cause is Cause.REFUSED:
         return f"connect to {portal} failed ({error})"
-    return f"login to {target} at {portal} failed: {error}"
+    return f"login at {portal} failed: {error}"
 
 
 def connection_line(sid: int, target: str, portal: str, iface: str, what: str) -> str:

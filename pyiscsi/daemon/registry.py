@@ -14,6 +14,7 @@ from pyiscsi.daemon.adopt import Found
 from pyiscsi.daemon.full_feature import exists, is_healthy
 from pyiscsi.daemon.kernel_session import KernelSession
 from pyiscsi.daemon.login_driver import Network, Plan, Surroundings
+from pyiscsi.daemon.messages import SessionLog
 from pyiscsi.daemon.parameters import Initiator
 from pyiscsi.daemon.places import Places
 from pyiscsi.daemon.scan import Scanner
@@ -235,7 +236,7 @@ class Registry:
         self._sessions.append(session)
         healthy = is_healthy(self._around.tree, sid)
         words = "in use, left alone" if healthy else "failed, reconnecting"
-        log.info("session%d: taken over (%s)", sid, words)
+        SessionLog(session.key).info("session%d: taken over (%s)", sid, words)
         session.adopt(healthy=healthy)
 
     async def close(self) -> None:

@@ -246,7 +246,7 @@ class Session:
         await self._stop_attempt()
         if self.stage is InternalStage.REDIRECT:
             self.stage = InternalStage.NO_CHANGE
-        line = failure_line(failure, self._portal, self.key.target)
+        line = failure_line(failure, self._portal)
         is_news = retries.note(failure.cause, line)
         self._log.log(logging.WARNING if is_news else logging.DEBUG, "%s", line)
         if retries.is_milestone:
@@ -393,7 +393,7 @@ class Session:
         is_planned = self._is_let_go if task.cancelled() else error is None
         if is_planned or (task is self._logout and isinstance(error, PyIscsiError)):
             return
-        log.critical("session%d: internal error", self._kernel.sid, exc_info=error)
+        self._log.critical("session%d: internal error", self._kernel.sid, exc_info=error)
         if not self._has_ended:
             self.is_broken = True
             self._kernel.forget()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyiscsi.errors import InvalidArgument, RecordError, SessionExists
+from pyiscsi.errors import InvalidArgument, SessionExists
 from pyiscsi.names import (
     ANY_PORT,
     DEFAULT_IFACE,
@@ -41,15 +41,8 @@ def matching(context: Context, pattern: Pattern) -> list[NodeKey]:
 
 def _transport_of(context: Context, key: NodeKey) -> str | None:
     """None for a record that is torn or cannot be read: whoever goes on with it reports why."""
-    from pyiscsi.records.files import read
-    from pyiscsi.records.text import is_torn
-
-    try:
-        if is_torn(read(context.nodes.path(key))):
-            return None
-        return context.nodes.read(key)[_TRANSPORT_KEY]
-    except RecordError:
-        return None
+    record = context.nodes.peek(key)
+    return None if record is None else record[_TRANSPORT_KEY]
 
 
 def add(context: Context, pattern: Pattern, tpgt: int) -> Iterator[Record]:

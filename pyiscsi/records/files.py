@@ -10,14 +10,12 @@ import errno
 import os
 import stat
 
-from pyiscsi.errors import RecordError
+from pyiscsi.errors import ExitCode, RecordError
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 TEMPORARY = ".pyiscsi."
 QUARANTINE = ".pyiscsi-quarantine"
-MISSING = 7
-"""Exit code of a RecordError about an iface without a file."""
 STALE_AFTER_S = 60
 """Age of a temporary file whose writer must be gone: twice the wait for the database lock."""
 SIZE_MAX = 1 << 20
@@ -47,8 +45,9 @@ def exists(path: str) -> bool:
 
 def has_vanished(error: RecordError) -> bool:
     """Whether a file could not be read because somebody has deleted it since it was listed."""
-    is_missing = isinstance(error.__cause__, FileNotFoundError) or error.exit_code == MISSING
-    return is_missing and not os.path.lexists(error.path)
+    was_missing = isinstance(error.__cause__, FileNotFoundError)
+    had_no_file = error.exit_code == ExitCode.INVALID  # an iface's (ifaces.py)
+    return (was_missing or had_no_file) and not os.path.lexists(error.path)
 
 
 def read(path: str) -> bytes:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 
-from pyiscsi.errors import InvalidArgument, PyIscsiError, RecordError
+from pyiscsi.errors import ExitCode, InvalidArgument, PyIscsiError, RecordError
 from pyiscsi.names import DEFAULT_IFACE, IFACE_NAME_MAX, Pattern, check_path_component
 from pyiscsi.records.database import Database, Store
 from pyiscsi.records.edit import apply
-from pyiscsi.records.files import MISSING, exists, failure, has_vanished, make_directories
+from pyiscsi.records.files import exists, failure, has_vanished, make_directories
 from pyiscsi.records.nodes import NodeStore, sorted_names, usable_names
 from pyiscsi.records.record import EMPTY, Record
 from pyiscsi.records.schema import IFACE
@@ -74,7 +74,7 @@ class IfaceStore(Store):
         _check_name(name)
         path = self._path(name)
         if "/" in name or not exists(path):
-            raise RecordError(f"Could not read iface info for {name}.", path, exit_code=MISSING)
+            raise _missing(name, path)
         record = self._database.read(IFACE, path)
         if not record[_TRANSPORT]:
             line = f"'{path}' is not a valid iSCSI interface configuration file"
@@ -169,11 +169,16 @@ class IfaceStore(Store):
         _check_name(name)
         with self._database.lock:
             if "/" in name or not exists(path):
-                raise RecordError(f"Could not read iface info for {name}.", path, exit_code=MISSING)
+                raise _missing(name, path)
             try:
                 os.unlink(path)
             except OSError as error:
                 raise RecordError(f"Could not remove {path}: {error.strerror}", path) from error
+
+
+def _missing(name: str, path: str) -> RecordError:
+    line = f"Could not read iface info for {name}."
+    return RecordError(line, path, exit_code=ExitCode.INVALID)
 
 
 def _check_name(name: str) -> None:

@@ -165,6 +165,19 @@ class NodeStore(Store):
         """
         return self.identified(self.read_path(self.path(key)), key)
 
+    def peek(self, key: NodeKey) -> Record | None:
+        """What the file says; None when it is torn or can't be read, which `read` then tells."""
+        from pyiscsi.records.files import read
+        from pyiscsi.records.schema import NODE
+        from pyiscsi.records.text import is_torn
+
+        path = self.path(key)
+        try:
+            data = read(path)
+        except RecordError:
+            return None
+        return None if is_torn(data) else self._database.parse(NODE, path, data)
+
     @staticmethod
     def identified(record: Record, key: NodeKey) -> Record:
         """The record with the identity that its path has, whatever it says itself."""

@@ -52,7 +52,6 @@ _EVENTS: Mapping[int, Callable[[dict[str, int], Message], Event]] = {
 }
 
 _COOKIE_MAX = (1 << 32) - 1
-
 Order = tuple[Mapping[str, int], bytes]
 """What a request says: its fields and its payload."""
 
@@ -98,6 +97,7 @@ class Kernel:
         deadline_s: float = REQUEST_DEADLINE_S,
     ) -> None:
         self.queues = EventQueues()
+        self.removes_aside = True
         self._sysfs_root = env.sysfs_root
         self._open_channel = open_channel
         self._loader = loader or ModuleLoader()

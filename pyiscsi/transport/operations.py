@@ -23,6 +23,8 @@ class Requester(Protocol):
     """The part of Kernel that operations need."""
 
     queues: EventQueues
+    removes_aside: bool
+    """Whether DESTROY_SESSION_ASYNC is known to it, as far as was found out."""
 
     async def request(
         self,
@@ -47,7 +49,6 @@ class KernelTransport:
         self.caps = caps
         self._kernel = kernel
         self._handle = handle
-        self._removes_aside = True
 
     async def create_session(
         self, *, initial_cmdsn: int, cmds_max: int, queue_depth: int
@@ -92,6 +93,8 @@ class KernelTransport:
     async def destroy_session(self, sid: int) -> None:
         """Removing disks may take long: a kernel that can (Linux 5.6) does it beside requests."""
         events = self._kernel.queues.queue(sid)
+        while not events.empty():
+            events.get_nowait()  # an EventsLost of earlier would pass for the end
         if await self._is_destroyed_aside(sid):
             await _until_destroyed(sid, events)
         else:
@@ -100,15 +103,15 @@ class KernelTransport:
 
     async def _is_destroyed_aside(self, sid: int) -> bool:
         """Whether the kernel has taken the request that it answers at once; asked once for all."""
-        if not self._removes_aside:
+        if not self._kernel.removes_aside:
             return False
         try:
             await self._kernel.request(UEvent.DESTROY_SESSION_ASYNC, self._handle, {"sid": sid})
         except Refused as refused:
             if refused.errno != errno.ENOSYS:
                 raise
-            self._removes_aside = False
-        return self._removes_aside
+            self._kernel.removes_aside = False
+        return self._kernel.removes_aside
 
     async def unbind_session(self, sid: int) -> None:
         await self._kernel.request(UEvent.UNBIND_SESSION, self._handle, {"sid": sid})

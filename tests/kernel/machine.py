@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -253,6 +253,17 @@ def drop_sessions() -> None:
         force.destroy_session(sid)
     wait_until(lambda: not session_ids(), "the kernel has dropped all sessions")
     settle()
+
+
+@contextlib.contextmanager
+def using(programs: str) -> Iterator[None]:
+    """Run `ours` or `debian` programs meanwhile."""
+    before = os.environ["PATH"]
+    os.environ["PATH"] = environment_path(programs)
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 def environment_path(programs: str) -> str:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
-import shutil
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,6 +16,7 @@ from pyiscsi.errors import DaemonError
 from pyiscsi.records.nodes import NodeStore
 from pyiscsi.records.record import Record
 from pyiscsi.records.schema import SENDTARGETS
+from tests.integration import tgtd
 from tests.integration.ipc.iscsid import NAME, WAIT_S, Machine
 from tests.integration.target.script import ChapPolicy, Script
 from tests.integration.target.server import ScriptedTarget
@@ -268,35 +265,16 @@ class ScriptedThread:
         self._context.__exit__(None, None, None)
 
 
-@pytest.fixture
-def tgtd() -> Iterator[int]:
-    """A real tgtd with one target on a free port; its port."""
-    if shutil.which("tgtd") is None or os.geteuid() != 0:
-        pytest.skip("needs tgtd and root")
-    port, control = refused_port(), str(1000 + secrets.randbelow(30000))
-    process = subprocess.Popen(
-        ["tgtd", "-f", "-C", control, "--iscsi", f"portal=127.0.0.1:{port}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    admin = ["tgtadm", "-C", control, "--lld", "iscsi", "--mode", "target"]
-    new = [*admin, "--op", "new", "--tid", "1", "-T", "iqn.2026-11.test:tgtd"]
-    try:
-        deadline = time.monotonic() + WAIT_S
-        while subprocess.run(new, capture_output=True, check=False).returncode:
-            assert process.poll() is None, "tgtd ended"
-            assert time.monotonic() < deadline, "tgtd does not answer"
-        bind = [*admin, "--op", "bind", "--tid", "1", "-I", "ALL"]
-        subprocess.run(bind, check=True)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def test_tgtd(machine: Machine, tgtd: int) -> None:
+@tgtd.is_installed
+@tgtd.is_root
+def test_tgtd(machine: Machine) -> None:
     """A target that we did not write."""
-    with machine.iscsid() as daemon, daemon.connect() as client:
-        answer = client.request("discover", args(tgtd), timeout=WAIT_S)
-    assert answer["found"] == [entry("iqn.2026-11.test:tgtd", "127.0.0.1", tgtd, 1)]
-    assert [key.target for key in NodeStore(machine.env).keys()] == ["iqn.2026-11.test:tgtd"]  # noqa: SIM118
+    name = "iqn.2026-11.test:tgtd"
+    with (
+        tgtd.running(name) as target,
+        machine.iscsid() as daemon,
+        daemon.connect() as client,
+    ):
+        answer = client.request("discover", args(target.port), timeout=WAIT_S)
+    assert answer["found"] == [entry(name, "127.0.0.1", target.port, 1)]
+    assert [key.target for key in NodeStore(machine.env).keys()] == [name]  # noqa: SIM118

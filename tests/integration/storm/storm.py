@@ -13,8 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 from tests.integration.ipc.iscsid import Machine, command
-from tests.integration.storm.tgtd import TARGETS
 
+TARGETS = [f"iqn.2026-11.test:storm{number}" for number in range(1, 4)]
 ISCSIADM = str(Path(sys.executable).with_name("iscsiadm"))
 CLIENTS = 4
 LIMIT_S = 120.0

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from pathlib import Path
 
-import pytest
-
+from tests.integration import tgtd
 from tests.integration.ipc.iscsid import Machine
-from tests.integration.storm import tgtd
-from tests.integration.storm.storm import Storm
+from tests.integration.storm.storm import TARGETS, Storm
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("tgtd") is None, reason="tgtd (package tgt) is not installed"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="tgtd needs root for its control socket"),
-]
+pytestmark = tgtd.NEEDED
 
 SECONDS = float(os.environ.get("STORM_SECONDS", "15"))
 
@@ -28,16 +22,13 @@ def test_records_survive_every_death(tmp_path: Path) -> None:
     stays behind the next command.
     """
     seed = random.randrange(1 << 32)
-    try:
-        with tgtd.running() as portal:
-            storm = Storm(Machine(tmp_path), portal, seed)
-            storm.run(SECONDS)
-            print(f"\n{SECONDS:g} s, seed {seed}: {dict(sorted(storm.counts.items()))}")
-            assert storm.faults == []
-            assert storm.leftovers() == []
-            assert storm.discover() == (0, "", [])
-    except RuntimeError as error:
-        pytest.skip(str(error))
+    with tgtd.running(*TARGETS) as target:
+        storm = Storm(Machine(tmp_path), target.portal, seed)
+        storm.run(SECONDS)
+        print(f"\n{SECONDS:g} s, seed {seed}: {dict(sorted(storm.counts.items()))}")
+        assert storm.faults == []
+        assert storm.leftovers() == []
+        assert storm.discover() == (0, "", [])
     kinds = ("daemon killed", "client killed", "listings", "update: status 0")
     for what in (*kinds, "discovery: status 0"):
         assert storm.counts[what] > 0, storm.counts

@@ -1,11 +1,7 @@
 """Discovery of a real target: tgtd on loopback, with its own control socket."""
 
 import asyncio
-import contextlib
 import os
-import shutil
-import subprocess
-import time
 
 import pytest
 
@@ -14,61 +10,33 @@ from pyiscsi.discovery.sendtargets import SendTargetsRequest, send_targets
 from pyiscsi.errors import ExitCode, LoginFailed
 from pyiscsi.proto.portals import Portal
 from pyiscsi.proto.settings import ChapSettings
+from tests.integration import tgtd
 
-CONTROL = "77"
-PORT = 13260
 NAMES = [f"iqn.2026-11.test:tgt{number}" for number in range(1, 4)]
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("tgtd") is None, reason="tgtd (package tgt) is not installed"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="tgtd needs root for its control socket"),
-]
-
-
-def tgtadm(*arguments):
-    command = ["tgtadm", "-C", CONTROL, "--lld", "iscsi", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def account(user, password, *extra):
-    tgtadm("--mode", "account", "--op", "new", "--user", user, "--password", password)
-    tgtadm("--mode", "account", "--op", "bind", "--user", user, *extra)
-
-
-def wait_until_it_answers(daemon):
-    deadline = time.monotonic() + 20
-    while True:
-        if daemon.poll() is not None:
-            pytest.skip(f"tgtd does not run here: {daemon.stderr.read().decode()[-200:]}")
-        with contextlib.suppress(subprocess.CalledProcessError):
-            return tgtadm("--mode", "sys", "--op", "show")
-        if time.monotonic() > deadline:
-            pytest.fail("tgtd gives no answer")
+pytestmark = tgtd.NEEDED
 
 
 @pytest.fixture(scope="module")
-def tgtd():
-    command = ["tgtd", "-f", "-C", CONTROL, "--iscsi", f"portal=127.0.0.1:{PORT}"]
-    daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        wait_until_it_answers(daemon)
-        for number, name in enumerate(NAMES, 1):
-            tid = str(number)
-            tgtadm("--mode", "target", "--op", "new", "--tid", tid, "--targetname", name)
-            tgtadm("--mode", "target", "--op", "bind", "--tid", tid, "--initiator-address", "ALL")
-        yield daemon
-    finally:
-        daemon.kill()
-        daemon.communicate()
-        for suffix in ("", ".lock"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"/var/run/tgtd/socket.{CONTROL}{suffix}")
+def target():
+    with tgtd.running(*NAMES) as running:
+        yield running
 
 
-def discover(auth=None):
+def expected(target):
+    return {name: [Portal("127.0.0.1", target.port, 1)] for name in NAMES}
+
+
+def account(target, user, password, *extra):
+    words = ("--mode", "account", "--op")
+    target.adm(*words, "new", "--user", user, "--password", password)
+    target.adm(*words, "bind", "--user", user, *extra)
+
+
+def discover(target, auth=None):
     lines = []
     request = SendTargetsRequest(
-        "127.0.0.1", PORT, "iqn.2026-11.test:initiator", auth=auth, reopen_max=0
+        "127.0.0.1", target.port, "iqn.2026-11.test:initiator", auth=auth, reopen_max=0
     )
 
     async def run():
@@ -82,27 +50,24 @@ def discover(auth=None):
     return {target.name: target.portals for target in found}
 
 
-EXPECTED = {name: [Portal("127.0.0.1", PORT, 1)] for name in NAMES}
-
-
-def test_targets_of_tgtd(tgtd):
+def test_targets_of_tgtd(target):
     """D-080, CLI-105."""
-    assert discover() == EXPECTED
+    assert discover(target) == expected(target)
 
 
-def test_chap_with_tgtd(tgtd):
+def test_chap_with_tgtd(target):
     """D-081: one-way, mutual, and refused."""
-    account("user", "secret-secret")
-    assert discover(ChapSettings("user", "secret-secret")) == EXPECTED
+    account(target, "user", "secret-secret")
+    assert discover(target, ChapSettings("user", "secret-secret")) == expected(target)
     with pytest.raises(LoginFailed) as refused:
-        discover(ChapSettings("user", "wrong-secret!"))
+        discover(target, ChapSettings("user", "wrong-secret!"))
     assert refused.value.exit_code == ExitCode.LOGIN_AUTH_FAILED
     with pytest.raises(LoginFailed) as missing:
-        discover()
+        discover(target)
     assert missing.value.exit_code == ExitCode.LOGIN_AUTH_FAILED
-    account("target", "other-secret!", "--outgoing")
+    account(target, "target", "other-secret!", "--outgoing")
     mutual = ChapSettings("user", "secret-secret", "target", "other-secret!")
-    assert discover(mutual) == EXPECTED
+    assert discover(target, mutual) == expected(target)
     with pytest.raises(LoginFailed) as false:
-        discover(ChapSettings("user", "secret-secret", "target", "another-one!!"))
+        discover(target, ChapSettings("user", "secret-secret", "target", "another-one!!"))
     assert false.value.exit_code == ExitCode.FATAL_LOGIN

@@ -94,6 +94,15 @@ class Lab:
         found = dict(line.strip().split(": ", 1) for line in lines if ": " in line)
         return found["iSCSI Connection State"], found["Internal iscsid Session State"]
 
+    def watch(self, kind: str, name: str, portal: str, interval: int) -> None:
+        """A discovery record (`st` or `isns`, `name` as in its settings) for discoveryd."""
+        record, setting = f"-m discoverydb -t {kind} -p {portal}", f"discovery.{name}."
+        self.adm(f"{record} -o new", 0)
+        self.adm(
+            f"{record} -o update -n {setting}use_discoveryd -v Yes "
+            f"-n {setting}discoveryd_poll_inval -v {interval}", 0,
+        )  # fmt: skip
+
     def shell(self, command: str, undo: str = "") -> Done:
         """Prepare the guest; `undo` runs at the end of the test."""
         done = machine.run(command)

@@ -6,7 +6,6 @@ busy machine the bounds here are not met.
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -115,15 +114,11 @@ def test_killed_daemon_stalls_nothing(idle_lab: Lab, load: Load) -> None:
 def _show_open_iscsi(lab: Lab, load: Load) -> None:
     """What one restart of open-iscsi's daemon does to the same sessions; printed, not judged."""
     lab.daemon.kill()
-    ours = os.environ["PATH"]
-    os.environ["PATH"] = machine.environment_path("debian")
-    try:
+    with machine.using("debian"):
         load.mark()
         lab.daemon.start()
         time.sleep(20)
         result = load.mark()
-    finally:
-        os.environ["PATH"] = ours
     machine.figure(
         f"open-iscsi, started once: longest operation {result.longest_s * 1000:.0f} ms in 20 s"
     )
@@ -163,15 +158,11 @@ def test_all_recover(idle_lab: Lab, load: Load) -> None:
     assert text.count("is operational after recovery") == COUNT
     machine.figure(f"{COUNT} sessions back {seconds:.2f} s after their targets")
     idle_lab.daemon.kill()
-    ours = os.environ["PATH"]
-    os.environ["PATH"] = machine.environment_path("debian")
-    try:
+    with machine.using("debian"):
         idle_lab.daemon.start()
         machine.wait_until(lambda: logged_in() == COUNT, "taken over", timeout_s=600)
         time.sleep(5)
         theirs = recover_all()
-    finally:
-        os.environ["PATH"] = ours
     machine.figure(f"open-iscsi: {theirs:.2f} s")
 
 

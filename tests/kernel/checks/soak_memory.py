@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.kernel import machine
@@ -40,14 +38,12 @@ def test_memory_of_many(idle_lab: Lab) -> None:
     each, left = measure(idle_lab, "iscsid")
     idle_lab.daemon.kill()
     machine.clean_up(idle_lab.daemon)
-    ours = os.environ["PATH"]
-    os.environ["PATH"] = machine.environment_path("debian")
     try:
-        measure(idle_lab, "open-iscsi's")
+        with machine.using("debian"):
+            measure(idle_lab, "open-iscsi's")
     except AssertionError as error:
         machine.figure(f"open-iscsi's: not measured: {str(error).splitlines()[0]}")
     finally:
         machine.clean_up(idle_lab.daemon)
-        os.environ["PATH"] = ours
     assert each < PER_SESSION_KIB
     assert left < LEFT_KIB

@@ -27,13 +27,7 @@ def wait_for(targets: set[str], timeout_s: float) -> None:
 
 def polled(lab: Lab, interval: int) -> None:
     """A discovery record for the portal that discoveryd asks every `interval` seconds."""
-    record = "-m discoverydb -t st -p 127.0.0.1"
-    setting = "discovery.sendtargets."
-    lab.adm(f"{record} -o new", 0)
-    lab.adm(
-        f"{record} -o update -n {setting}use_discoveryd -v Yes "
-        f"-n {setting}discoveryd_poll_inval -v {interval}", 0,
-    )  # fmt: skip
+    lab.watch("st", "sendtargets", "127.0.0.1", interval)
 
 
 def test_logs_in_to_what_appears_and_out_of_what_vanishes(idle_lab: Lab) -> None:

@@ -147,10 +147,9 @@ def test_both_programs_at_once(lab: Lab) -> None:
 
 
 @pytest.fixture
-def foreign(idle_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+def foreign(idle_lab: Lab) -> Lab:
     """A lab with open-iscsi's daemon, while iscsiadm stays ours."""
-    with monkeypatch.context() as patch:
-        patch.setenv("PATH", machine.environment_path("debian"))
+    with machine.using("debian"):
         idle_lab.start()
     assert idle_lab.daemon.process is not None
     program = Path(f"/proc/{idle_lab.daemon.process.pid}/exe").resolve()

@@ -41,13 +41,7 @@ def appear(server: Isnsd, target: str) -> None:
 
 def watched(lab: Lab, interval: int) -> None:
     """A discovery record of the server for discoveryd, and a daemon that reads it."""
-    record = f"-m discoverydb -t isns -p {SERVER}"
-    setting = "discovery.isns."
-    lab.adm(f"{record} -o new", 0)
-    lab.adm(
-        f"{record} -o update -n {setting}use_discoveryd -v Yes "
-        f"-n {setting}discoveryd_poll_inval -v {interval}", 0,
-    )  # fmt: skip
+    lab.watch("isns", "isns", SERVER, interval)
     lab.start(*SHORT)
 
 
