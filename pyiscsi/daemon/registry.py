@@ -41,8 +41,10 @@ from pyiscsi.transport.base import Statistics, Transport
 log = logging.getLogger("iscsid")
 
 SYSFS_TIMEOUT_S = 30.0
-_ADOPT_AT_A_TIME = 4
-"""Files of a session in sysfs may hang: the others are taken over meanwhile."""
+_ADOPT_TOGETHER = 20
+"""Sessions read by one thread: a thread for each costs more than the reading."""
+_ADOPT_TOGETHER_S = 3.0
+"""Files of a session in sysfs may hang: then each of those read with it gets its own thread."""
 
 
 class Kernel(Protocol):
@@ -202,32 +204,42 @@ class Registry:
     async def adopt(self) -> None:
         """Take over the kernel's sessions; returns when all are watched or being recovered."""
         sids = sysfs_sessions.session_ids(self._around.tree)
-        slots = asyncio.Semaphore(_ADOPT_AT_A_TIME)
-        await asyncio.gather(*(self._try_to_adopt(sid, slots) for sid in sids))
-
-    async def _try_to_adopt(self, sid: int, slots: asyncio.Semaphore) -> None:
-        async with slots:
+        alone: list[asyncio.Task[None]] = []
+        for start in range(0, len(sids), _ADOPT_TOGETHER):
+            together = sids[start : start + _ADOPT_TOGETHER]
             try:
-                await self._adopt_one(sid)
-            except (PyIscsiError, TimeoutError) as error:
-                log.error("session%d: not taken over: %s", sid, error)
+                await self._adopt(together, _ADOPT_TOGETHER_S)
+            except (PyIscsiError, TimeoutError):
+                alone += [asyncio.create_task(self._try_to_adopt(sid)) for sid in together]
+        await asyncio.gather(*alone)
+
+    async def _try_to_adopt(self, sid: int) -> None:
+        try:
+            await self._adopt_one(sid)
+        except PyIscsiError as error:
+            log.error("session%d: not taken over: %s", sid, error)
 
     async def _adopt_one(self, sid: int) -> None:
-        args = self._env, self._settings.config_file, self._around.tree, sid
         try:
-            found = await in_thread(lambda: adopt.find(*args), SYSFS_TIMEOUT_S)
+            await self._adopt([sid], SYSFS_TIMEOUT_S)
         except TimeoutError:
             raise TransportError(f"sysfs of session {sid} could not be read in time") from None
-        if found is not None:
-            await self._take_over(found)
 
-    async def _take_over(self, found: Found) -> None:
+    async def _adopt(self, sids: Sequence[int], timeout_s: float) -> None:
+        """Those that are gone or not ours are left out, and so are those that we have already."""
+        args = self._env, self._settings.config_file, self._around.tree
+        found = await in_thread(lambda: [adopt.find(*args, sid) for sid in sids], timeout_s)
+        ours = [one for one in found if one is not None]
+        transports = {
+            name: await self._kernel.transport(name)
+            for name in {one.transport_name for one in ours}
+        }
+        for one in ours:
+            if self._find(one.sid) is None and not self._is_closed:
+                self._take_over(one, transports[one.transport_name])
+
+    def _take_over(self, found: Found, transport: Transport) -> None:
         """Listen first, then look: a failure between the two must not get lost."""
-        transport = await self._kernel.transport(found.transport_name)
-        if self._find(found.sid) is not None:
-            return
-        if self._is_closed:
-            return
         kernel = KernelSession.existing(transport, found.sid, found.host_no)
         initiator = Initiator(found.initiator_name, self._settings.initiator_alias)
         self._look_after(self._new_actor(found.record, initiator, kernel), found.sid)

@@ -1,8 +1,7 @@
 """A command's own conversation with the kernel: blocking, one request at a time.
 
 What a host's driver is asked (CHAP table, flashnodes, statistics, pings, network settings) needs no
-session and so no daemon: the command asks itself, as open-iscsi's does. The socket is the standard
-library's, because a command has no loop and pyroute2 is slow to import (docs/adr/0004).
+session and so no daemon: the command asks itself, as open-iscsi's does.
 """
 
 from __future__ import annotations
@@ -17,17 +16,19 @@ from collections.abc import Mapping
 
 from pyiscsi.errors import ExitCode, RemoteProtocolError, TransportError
 from pyiscsi.transport import frames, uevent
-from pyiscsi.transport.numbers import KEvent, UEvent
+from pyiscsi.transport.numbers import (
+    GROUP_ISCSID,
+    NETLINK_ISCSI,
+    SO_RCVBUFFORCE,
+    KEvent,
+    UEvent,
+)
 from pyiscsi.transport.uevent import Message, Refused
 
-NETLINK_ISCSI = 8
-GROUP_ISCSID = 1
-"""Multicast group of the kernel's events, some answers among them."""
 REQUEST_DEADLINE_S = 60.0
 RECEIVE_BUFFER_BYTES = 1 << 20
 """Every event of every session of the machine arrives here too."""
 
-_SO_RCVBUFFORCE = 33
 _MESSAGE_BYTES = 1 << 16
 
 
@@ -54,7 +55,7 @@ class Control:
             sock.close()
             raise _open_error("bind", exc) from exc
         with contextlib.suppress(PermissionError):
-            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
         return cls(sock)
 
     def __enter__(self) -> Control:

@@ -1,9 +1,9 @@
 """The NETLINK_ISCSI socket: framing, one reader on the loop, one worker thread for requests.
 
-The only importer of pyroute2, and only of its socket factory. The rest of pyroute2's core does not
-fit this protocol: it pairs replies by nlmsg_seq, which the kernel leaves 0 here; it opens a second
-socket when used from another thread, but requests must leave from a thread because the kernel runs
-them inside sendmsg; and it gives a socket up for good after ENOBUFS, which we survive.
+pyroute2's core does not fit this protocol (docs/adr/0004): it pairs replies by nlmsg_seq, which the
+kernel leaves 0 here; it opens a second socket when used from another thread, but requests must
+leave from a thread because the kernel runs them inside sendmsg; and it gives a socket up for good
+after ENOBUFS, which we survive.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from pyiscsi.errors import ExitCode, RemoteProtocolError, TransportError
 from pyiscsi.transport import frames
+from pyiscsi.transport.numbers import GROUP_ISCSID, NETLINK_ISCSI, SO_RCVBUFFORCE
 
 _LOG = logging.getLogger("iscsid")
 
-GROUP_ISCSID = 1
-"""Multicast group mask; the second group is iscsiuio's."""
 RECEIVE_BUFFER_BYTES = 8 << 20
 """Thousands of events: enough for every session of a big host to fail at once."""
 
@@ -37,7 +36,6 @@ SLOW_S = 60.0
 _MESSAGE_BYTES = 1 << 16
 _BATCH = 256
 """Messages read in one turn of the loop, so that a flood does not starve the sessions."""
-_SO_RCVBUFFORCE = 33
 
 
 def open_socket() -> socket.socket:
@@ -45,15 +43,12 @@ def open_socket() -> socket.socket:
 
     Raises TransportError (12 when the kernel has no iSCSI, 13 without the privilege).
     """
-    from pyroute2.netlink import NETLINK_ISCSI
-    from pyroute2.netlink.nlsocket import AsyncNetlinkSocket
-
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
     try:
-        sock: socket.socket = AsyncNetlinkSocket(family=NETLINK_ISCSI).setup_socket()
+        sock = socket.socket(socket.AF_NETLINK, kind, NETLINK_ISCSI)
     except OSError as exc:
         raise _open_error(exc) from exc
     try:
-        sock.setblocking(False)
         _enlarge(sock)
         sock.bind((0, GROUP_ISCSID))
     except OSError as exc:
@@ -69,7 +64,7 @@ def _open_error(exc: OSError) -> TransportError:
 
 
 def _enlarge(sock: socket.socket) -> None:
-    for option in (socket.SO_RCVBUF, _SO_RCVBUFFORCE):
+    for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):
         try:
             sock.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER_BYTES)
         except PermissionError:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import enum
 
+NETLINK_ISCSI = 8
+GROUP_ISCSID = 1
+"""Mask of the multicast group that events, and some answers, come to; the second is iscsiuio's."""
+SO_RCVBUFFORCE = 33
+"""Linux's socket option that Python has no name for."""
+
 
 class UEvent(enum.IntEnum):
     """Requests to the kernel (enum iscsi_uevent_e, UEVENT_BASE 10)."""

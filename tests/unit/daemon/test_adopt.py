@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
+from pyiscsi.daemon import registry as registry_module
 from pyiscsi.errors import SessionNotFound
 from pyiscsi.records.nodes import NodeStore
 from tests.unit.daemon.actor_parts import INITIATOR, TARGET, House, node, run, until
@@ -154,3 +157,28 @@ def test_one_session_that_cannot_be_taken_over(
 
     run(test())
     assert "session1: not taken over" in caplog.text
+
+
+def test_a_session_whose_files_hang(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are taken over meanwhile, those of the same batch a little later."""
+    monkeypatch.setattr(registry_module, "_ADOPT_TOGETHER", 2)
+    monkeypatch.setattr(registry_module, "_ADOPT_TOGETHER_S", 0.3)
+    monkeypatch.setattr(registry_module, "SYSFS_TIMEOUT_S", 1.0)
+    house = House(tmp_path)
+    for sid in range(1, 6):
+        house.kernel.put(sid, host=sid)
+    hanging = house.sysfs.root / "class/iscsi_session/session1/targetname"
+    hanging.unlink()
+    os.mkfifo(hanging)
+
+    async def test() -> None:
+        registry = house.registry()
+        await registry.adopt()
+        assert registry.states(None) == dict.fromkeys(range(2, 6), FINE)
+        await registry.close()
+
+    asyncio.run(test())
+    assert "session1: not taken over: sysfs of session 1 could not be read in time" in caplog.text
+    os.close(os.open(hanging, os.O_WRONLY | os.O_NONBLOCK))  # lets the threads end

@@ -169,15 +169,10 @@ def test_send_failure_is_a_transport_error() -> None:
 def test_open_failures(monkeypatch: pytest.MonkeyPatch, number: int, code: int) -> None:
     """A kernel without iSCSI and a missing privilege each have their status."""
 
-    class Refusing:
-        def __init__(self, **_: object) -> None: ...
+    def refuse(*_: object) -> socket.socket:
+        raise OSError(number, "no")
 
-        def setup_socket(self) -> socket.socket:
-            raise OSError(number, "no")
-
-    from pyroute2.netlink import nlsocket
-
-    monkeypatch.setattr(nlsocket, "AsyncNetlinkSocket", Refusing)
+    monkeypatch.setattr(socket, "socket", refuse)
     with pytest.raises(TransportError, match="can not open the kernel's iSCSI interface") as failed:
         netlink.open_socket()
     assert failed.value.exit_code == code
@@ -216,9 +211,12 @@ def test_not_allowed_is_not_tried_again() -> None:
 
 
 def test_import_stays_light() -> None:
-    """pyroute2 (70 ms, 13 MB) is loaded when the socket is opened, not before."""
+    """The daemon does without pyroute2 (70 ms, 13 MB; docs/adr/0004)."""
     import subprocess
 
-    code = "import sys, pyiscsi.transport.kernel; sys.exit('pyroute2' in sys.modules)"
+    code = (
+        "import sys, pyiscsi.transport.kernel, pyiscsi.daemon.app as app; app.warm_up(); "
+        "sys.exit('pyroute2' in sys.modules)"
+    )
     root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
