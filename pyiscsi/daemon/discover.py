@@ -40,6 +40,10 @@ _TOLERATED = (ExitCode.TRANSPORT, ExitCode.TRANSPORT_TIMEOUT)
 _NOT_STORED = "Could not add/update "
 """How records.merge begins the line about a portal whose record could not be written."""
 
+_NONE_ALLOWED = (
+    "None of the {count} portals that {job.address} knows is in the list of allowed portals."
+)
+
 _NO_IFACE = (
     "Could not read iface info for {name}. Make sure an iface config with the file name and "
     "iface.iscsi_ifacename {name} is in {folder}."
@@ -195,9 +199,11 @@ class Discovery:
             if not name:
                 raise InvalidArgument("Cannot perform discovery. Invalid Initiatorname.")
             alias = self._settings.initiator_alias
-            binding.portals = await self._explore(
-                job, binding.iface, name, alias, binding.lines.append
-            )
+            is_allowed = allowed_portals(job.record)
+            portals = await self._explore(job, binding.iface, name, alias, binding.lines.append)
+            binding.portals = [each for each in portals if is_allowed(each.address, each.port)]
+            if portals and not binding.portals:
+                binding.lines.append(_NONE_ALLOWED.format(job=job, count=len(portals)))
             binding.answered = True
         except InvalidArgument as error:
             binding.lines.append(str(error))
@@ -237,6 +243,14 @@ def _default_explore() -> Explore:
     from pyiscsi.daemon.explore import explore
 
     return explore
+
+
+def allowed_portals(record: Record) -> Callable[[str, int], bool]:
+    """Whether (address, port) is wanted, as the record says. Raises InvalidArgument."""
+    from pyiscsi.discovery.allowed import AllowedPortals
+
+    name = "isns" if record.kind.name == "ISNS" else "sendtargets"
+    return AllowedPortals(record[f"discovery.{name}.allowed_portals"]).allows
 
 
 def _is_tolerated(binding: Binding, job: Job, bindings: Sequence[Binding]) -> bool:

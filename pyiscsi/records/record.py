@@ -213,4 +213,4 @@ def _current_name(name: str) -> str:
 
 def _is_configurable(field: Field, fmt: str) -> bool:
     """What open-iscsi takes from iscsid.conf: its own format's keys of the IPv4 family."""
-    return field.in_config and field.is_written("ipv4", fmt)
+    return field.in_config and (field.own or field.is_written("ipv4", fmt))

@@ -27,7 +27,7 @@ class Field:
 
     `default` is the 2.1.8 built-in text, None where 2.1.8 has no such key. `max_len` counts the
     bytes kept of a string. `variants` are the address families whose records have the key.
-    `in_config`: iscsid.conf can set it for new records.
+    `in_config`: iscsid.conf can set it for new records. `own`: open-iscsi does not know the key.
     """
 
     __slots__ = (
@@ -39,6 +39,7 @@ class Field:
         "in_config",
         "key",
         "max_len",
+        "own",
         "secret",
         "type",
         "variants",
@@ -63,6 +64,7 @@ class Field:
             self.allowed = ("No", "Yes")
         self.secret = "S" in flags
         self.hidden = "H" in flags
+        self.own = "O" in flags
         self.can_update = "K" not in flags
         self.in_config = "K" not in flags and "X" not in flags
         self.variants = _VARIANTS.get(flags[-1:], _BOTH)
@@ -75,7 +77,7 @@ class Field:
 
     def is_written(self, variant: str, fmt: str) -> bool:
         """Whether records of this address family and format have the key even at its default."""
-        if self.hidden or variant not in self.variants:
+        if self.hidden or self.own or variant not in self.variants:
             return False
         return self.default is not None or fmt == MASTER
 

@@ -3,7 +3,8 @@
 Row: key, type, 2.1.8 default (None: 2.1.8 has no such key), limit, flags, default of the `master`
 format where it differs. Limit is the most bytes kept of a string, or the values of an enum.
 Flags: K looks the record up and cannot be changed; S secret; H hidden, never written;
-X iscsid.conf has no effect on it; 4 and 6 only in records of that address family.
+O not known to open-iscsi, only in records where it is set; X iscsid.conf has no effect on it;
+4 and 6 only in records of that address family.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SENDTARGETS: tuple[Row, ...] = (
     ("discovery.sendtargets.timeo.auth_timeout", "int32", "45"),
     ("discovery.sendtargets.timeo.active_timeout", "int32", "30"),
     ("discovery.sendtargets.iscsi.MaxRecvDataSegmentLength", "int32", "32768"),
+    ("discovery.sendtargets.allowed_portals", "string", "", 255, "O"),
 )
 
 ISNS: tuple[Row, ...] = (
@@ -43,4 +45,5 @@ ISNS: tuple[Row, ...] = (
     ("discovery.sendtargets.port", "int32", "0", None, "K"),
     ("discovery.isns.use_discoveryd", "bool", "No"),
     ("discovery.isns.discoveryd_poll_inval", "int32", "-1"),
+    ("discovery.isns.allowed_portals", "string", "", 255, "O"),
 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from statistics import median
 
 import pytest
 
@@ -32,6 +34,9 @@ ALLOWED_S = 0.2
 MANAGED_S = 2.0
 ROUNDS = 3
 """The guest shares its processor with others, who can stall it: one undisturbed round counts."""
+DISTURBED = 2.0
+"""So many times slower than at its fastest, and the guest was not given its processor."""
+TRIES = 3
 
 
 @pytest.fixture
@@ -74,36 +79,62 @@ def start_and_manage(lab: Lab) -> float:
     return time.monotonic() - started
 
 
-def kill_often(lab: Lab, load: Load, times: int) -> tuple[float, float]:
-    """Kill and start the daemon; the longest operation, and the longest wait until all is managed.
+def bare_start() -> float:
+    """Seconds a Python takes that does nothing: how fast the guest is at this moment."""
+    return machine.run("python3 -c pass").seconds
 
-    Seconds. An I/O error or a disk without I/O ends the test.
+
+@dataclass
+class Starts:
+    """Times of starts that counted, of all, and of a bare Python before each; seconds."""
+
+    counted: list[float] = field(default_factory=list)
+    every: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
+
+    def add(self, seconds: float, before: float, after: float) -> None:
+        """A start beside which even a bare Python was slow says nothing about the daemon."""
+        self.every.append(seconds)
+        self.bare.append(before)
+        if seconds < MANAGED_S or max(before, after) < DISTURBED * min(self.bare):
+            self.counted.append(seconds)
+
+
+def kill_often(lab: Lab, load: Load, times: int) -> tuple[float, Starts]:
+    """Kill and start the daemon until `times` starts counted; the longest operation, seconds.
+
+    An I/O error or a disk without I/O ends the test.
     """
-    slowest = 0.0
+    starts = Starts()
     load.mark()
-    for _ in range(times):
+    while len(starts.counted) < times and len(starts.every) < TRIES * times:
+        before = bare_start()
         time.sleep(random.uniform(0.05, 0.4))
         lab.daemon.kill()
         time.sleep(random.uniform(0.0, 0.2))
-        slowest = max(slowest, start_and_manage(lab))
+        seconds = start_and_manage(lab)
+        starts.add(seconds, before, bare_start())
     result = load.mark()
     assert (result.errors, result.idle) == (0, [])
-    return result.longest_s, slowest
+    return result.longest_s, starts
 
 
 def test_killed_daemon_stalls_nothing(idle_lab: Lab, load: Load) -> None:
     """D-070, W-06: SIGKILL 20 times under I/O; no error, no stall, all managed again in 2 s."""
     sids = machine.session_ids()
     for _ in range(ROUNDS):
-        quiet = load.during(10)
+        quiet = load.during(20)
         assert (quiet.errors, quiet.idle) == (0, [])
-        longest, slowest = kill_often(idle_lab, load, KILLS)
+        longest, starts = kill_often(idle_lab, load, KILLS)
         machine.figure(
-            f"{COUNT} sessions, {KILLS} kills: longest operation {longest * 1000:.0f} ms, without "
-            f"kills {quiet.longest_s * 1000:.0f} ms; all managed again within {slowest:.2f} s "
-            f"(python3 -c pass: {machine.run('python3 -c pass').seconds:.2f} s)"
+            f"{COUNT} sessions, {len(starts.every)} kills: longest operation "
+            f"{longest * 1000:.0f} ms, without kills {quiet.longest_s * 1000:.0f} ms; all managed "
+            f"again within {max(starts.counted, default=0):.2f} s in {len(starts.counted)} starts, "
+            f"{max(starts.every):.2f} s in all (median {median(starts.every):.2f} s; "
+            f"python3 -c pass: {min(starts.bare):.2f} to {max(starts.bare):.2f} s)"
         )
-        if longest < quiet.longest_s + ALLOWED_S and slowest < MANAGED_S:
+        is_in_time = len(starts.counted) >= KILLS and max(starts.counted) < MANAGED_S
+        if longest < quiet.longest_s + ALLOWED_S and is_in_time:
             break
     else:
         pytest.fail("operations are stalled, or sessions left alone too long")

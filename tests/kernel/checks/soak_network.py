@@ -15,9 +15,11 @@ GOOD, LOST = "iqn.2026-11.test:good", "iqn.2026-11.test:lost"
 PORTALS = [f"127.0.0.{number}:3260" for number in range(1, 51)]
 FAR = "10.77.0.2:3260"
 NOOP_S = 2
-ROUNDS = 4
+ROUNDS = 3
+ROUNDS_MAX = 8
+"""The guest shares its processor with others, so the shortest times count, and rounds with and
+without take turns; more of them are made while disturbances are still larger than the bound."""
 SERIES = 3
-"""The guest shares its processor with others: one undisturbed series counts."""
 SLOWER = 1.1
 Times = dict[str, float]
 
@@ -61,9 +63,8 @@ def a_round(lab: Lab) -> Times:
     }
 
 
-def best_times(lab: Lab) -> Times:
+def shortest(rounds: list[Times]) -> Times:
     """The shortest of each kind."""
-    rounds = [a_round(lab) for _ in range(ROUNDS)]
     return {kind: min(each[kind] for each in rounds) for kind in rounds[0]}
 
 
@@ -73,6 +74,12 @@ def cut(lab: Lab, sid: int) -> float:
     lab.netem("loss 100%")
     machine.wait_until(lambda: machine.session_value(sid, "state") == "FAILED", "it is noticed")
     return time.monotonic() - started
+
+
+def mend(lab: Lab, sid: int) -> None:
+    """Let the far portal answer again."""
+    lab.netem("")
+    machine.wait_until(lambda: machine.session_value(sid, "state") == "LOGGED_IN", "it is back")
 
 
 def test_black_hole_delays_nobody(idle_lab: Lab) -> None:
@@ -88,23 +95,22 @@ def test_black_hole_delays_nobody(idle_lab: Lab) -> None:
     idle_lab.adm(f"-m node -o new -T {LOST} -p {FAR},1", 0)
     idle_lab.adm("-m node -l", 0)
     (lost,) = set(machine.session_ids()) - set(good_sessions())
-    for _ in range(SERIES):
-        without = best_times(idle_lab)
-        noticed_s = cut(idle_lab, lost)
-        assert noticed_s < 2 * NOOP_S + 1
-        beside = best_times(idle_lab)
-        shown = ", ".join(f"{kind} {beside[kind]:.2f}/{without[kind]:.2f}" for kind in without)
-        machine.figure(
-            f"black hole noticed in {noticed_s:.1f} s; 50 others, s with/without: {shown}"
-        )
-        if all(beside[kind] <= SLOWER * without[kind] for kind in without):
+    without, beside, noticed = [], [], []
+    for number in range(1, ROUNDS_MAX + 1):
+        without.append(a_round(idle_lab))
+        noticed.append(cut(idle_lab, lost))
+        assert noticed[-1] < 2 * NOOP_S + 1
+        beside.append(a_round(idle_lab))
+        mend(idle_lab, lost)
+        quick, slow = shortest(without), shortest(beside)
+        if number >= ROUNDS and all(slow[kind] <= SLOWER * quick[kind] for kind in quick):
             break
-        idle_lab.netem("")
-        machine.wait_until(
-            lambda: machine.session_value(lost, "state") == "LOGGED_IN", "it is back"
-        )
-    else:
-        pytest.fail("the others are slower beside a portal that does not answer")
+    shown = ", ".join(f"{kind} {slow[kind]:.2f}/{quick[kind]:.2f}" for kind in quick)
+    machine.figure(
+        f"black hole noticed within {max(noticed):.1f} s, {len(noticed)} times; "
+        f"50 others, shortest, s with/without: {shown}"
+    )
+    assert all(slow[kind] <= SLOWER * quick[kind] for kind in quick)
 
 
 def login_s(lab: Lab, portal: str) -> float:

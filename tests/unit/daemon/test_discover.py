@@ -145,6 +145,38 @@ def test_nothing_is_written_unless_asked(env: Env, flags: dict[str, bool]) -> No
     assert stored(env) == []
 
 
+PORTALS = [Portal(TARGET, address, 3260, 1) for address in ("10.0.0.1", "192.0.2.1")]
+
+
+@pytest.mark.parametrize("kind", ["sendtargets", "isns"])
+def test_portals_that_are_not_wanted_are_left_out(env: Env, kind: str) -> None:
+    """A target's other portals are no concern of this machine: neither answered nor written."""
+    record = {f"discovery.{kind}.allowed_portals": "10.0.0.0/8"}
+    answer = run(
+        env, exploring({"default": PORTALS}), type=kind, record=record, new=True, persist=True
+    )
+    assert [each["address"] for each in answer["found"]] == ["10.0.0.1"]
+    assert answer["messages"] == ["line of default"]
+    assert [key.address for key in NodeStore(env).keys()] == ["10.0.0.1"]  # noqa: SIM118 - a store is no dict
+
+
+def test_no_portal_that_is_wanted(env: Env) -> None:
+    record = {"discovery.sendtargets.allowed_portals": "172.16.0.0/12"}
+    answer = run(env, exploring({"default": PORTALS}), record=record, new=True, persist=True)
+    assert answer["found"] == []
+    assert answer["messages"][1:] == [
+        "None of the 2 portals that 10.0.0.1 knows is in the list of allowed portals."
+    ]
+
+
+def test_a_list_of_portals_that_is_none(env: Env) -> None:
+    record = {"discovery.sendtargets.allowed_portals": "10.0.0.0/99"}
+    with pytest.raises(DaemonError) as failed:
+        run(env, exploring({"default": PORTALS}), record=record)
+    assert failed.value.exit_code == ExitCode.INVALID
+    assert "10.0.0.0/99 in a list of allowed portals is no address" in failed.value.messages
+
+
 def test_what_vanished_is_deleted(env: Env) -> None:
     flags = {"new": True, "delete": True, "persist": True}
     run(env, exploring({"default": [portal(), portal("10.0.0.2")]}), **flags)

@@ -3,6 +3,7 @@
 import pytest
 
 from pyiscsi.records import schema
+from pyiscsi.records.record import Record
 
 KINDS = {
     "node": schema.NODE,
@@ -22,7 +23,7 @@ def test_fields_equal_the_recorded_ones(tables, name):
     """DB-112, DB-035: type, default, size, words, secrecy and updatability of every key."""
     expected = {f["key"]: f for f in tables["fields"] if f["record"] == name}
     kind = KINDS[name]
-    assert set(kind.fields) == set(expected)
+    assert {key for key, field in kind.fields.items() if not field.own} == set(expected)
     for key, want in expected.items():
         field = kind.fields[key]
         assert field.type == want["type"], key
@@ -67,3 +68,17 @@ def test_defaults_are_a_copy():
 def test_unknown_format_is_2_1_8():
     """A wrong format setting never makes records that Debian's programs refuse."""
     assert schema.NODE.file_order("ipv4", "nonsense") == schema.NODE.file_order("ipv4", "2.1.8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(schema.SENDTARGETS, "sendtargets"), (schema.ISNS, "isns")]
+)
+def test_a_key_of_our_own_is_there_only_when_set(kind, name):
+    """Records of others stay byte for byte what open-iscsi writes and prints."""
+    key = f"discovery.{name}.allowed_portals"
+    record = Record(kind)
+    assert key.encode() not in record.render()
+    assert key not in dict(record.shown(secrets=True))
+    record.merge([(1, key, "192.0.2.0/24")])
+    assert f"{key} = 192.0.2.0/24\n".encode() in record.render()
+    assert dict(record.shown(secrets=True))[key] == "192.0.2.0/24"
