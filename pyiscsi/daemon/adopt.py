@@ -18,6 +18,7 @@ from pyiscsi.records.record import Record
 from pyiscsi.records.schema import NODE
 from pyiscsi.sysfs.sessions import Session as SysfsSession
 from pyiscsi.sysfs.tree import SysfsTree
+from pyiscsi.transports import NO_ADDRESS, traits
 
 log = logging.getLogger("iscsid")
 
@@ -125,6 +126,11 @@ def _binding(session: SysfsSession) -> dict[str, str]:
         "iface.net_ifacename": session.netdev or "",
         "iface.initiatorname": session.initiatorname,
     }
+    row = traits(session.transport or "")
+    if row.is_offload:
+        values["iface.hwaddress"] = session.hwaddress or ""
+    if row.address != NO_ADDRESS:
+        values["iface.ipaddress"] = session.ipaddress or ""
     return {key: value for key, value in values.items() if value not in ("", "default")}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import functools
+import gc
 import importlib
 import logging
 import os
@@ -172,6 +173,8 @@ class Daemon:
         process.harden(self._env.proc_root)
         stack.push_async_callback(self._watch.close)
         await self._adopt(registry)
+        gc.freeze()  # what is there now stays: no collection needs to look at it again
+        gc.enable()
         process.take_precedence()
         process.drop_privileges(self._options.uid, self._options.gid)
         await server.start(listener)
@@ -344,6 +347,7 @@ def _import(name: str) -> None:
 
 def run(options: Options, env: Env, environ: MutableMapping[str, str]) -> int:
     """Run the daemon as the command line says; the exit status. The parent of a daemon exits."""
+    gc.disable()  # collections while starting find nothing, and sessions wait meanwhile
     passed = notify.take_sockets(environ, os.getpid())
     os.umask(process.UMASK)
     process.limit_thread_memory()

@@ -28,21 +28,15 @@ from pyiscsi.ipc.messages import Message
 if TYPE_CHECKING:
     from pyiscsi.records.merge import Found
     from pyiscsi.records.record import Record
+    from pyiscsi.transport.base import Transport
 
 _log = logging.getLogger("iscsid")
-
-_PLAIN_TCP = ("tcp", "iser")
-"""Transports whose discovery needs no driver: it is a TCP connection of ours."""
 
 _TOLERATED = (ExitCode.TRANSPORT, ExitCode.TRANSPORT_TIMEOUT)
 """One iface that cannot reach the portal does not stop the others (usr/discovery.c)."""
 
 _NOT_STORED = "Could not add/update "
 """How records.merge begins the line about a portal whose record could not be written."""
-
-_NONE_ALLOWED = (
-    "None of the {count} portals that {job.address} knows is in the list of allowed portals."
-)
 
 _NO_IFACE = (
     "Could not read iface info for {name}. Make sure an iface config with the file name and "
@@ -93,12 +87,16 @@ class Binding:
         return self.iface["iface.iscsi_ifacename"]
 
 
+_NONE_ALLOWED = (
+    "None of the {count} portals that {job.address} knows is in the list of allowed portals."
+)
+
 Explore = Callable[["Job", "Record", str, str, Callable[[str], None]], Awaitable[list[Portal]]]
 """(job, iface record, initiator name, alias, report) to portals; raises PyIscsiError."""
 
 
 class Drivers(Protocol):
-    async def transport(self, name: str) -> object: ...
+    async def transport(self, name: str) -> Transport: ...
 
 
 class Discovery:
@@ -110,7 +108,7 @@ class Discovery:
         self._env = env
         self._settings = settings
         self._kernel = kernel
-        self._explore = explore or _default_explore()
+        self._explore = explore or _default_explore(env, kernel)
 
     async def __call__(self, args: Message) -> Message:
         """Raises DaemonError with the lines the user should see."""
@@ -120,6 +118,8 @@ class Discovery:
             lines += binding.lines
             if binding.error is not None and not _is_tolerated(binding, job, bindings):
                 raise DaemonError(str(binding.error), binding.error.exit_code, tuple(lines))
+        if all(isinstance(binding.error, NoObjectsFound) for binding in bindings):
+            raise DaemonError("", NoObjectsFound.exit_code, tuple(lines))
         # An empty answer deletes nothing, as in the original.
         if job.writes and any(binding.portals for binding in bindings):
             lines += await asyncio.to_thread(self._store, job, bindings)
@@ -166,7 +166,7 @@ class Discovery:
         for binding in bindings:
             transport = binding.iface["iface.transport_name"]
             try:
-                if transport not in _PLAIN_TCP:
+                if transport != "tcp":  # its discovery needs no driver
                     await self._kernel.transport(transport)
             except PyIscsiError:
                 lines.append(
@@ -239,10 +239,13 @@ class Discovery:
         return lines
 
 
-def _default_explore() -> Explore:
-    from pyiscsi.daemon.explore import explore
+def _default_explore(env: Env, kernel: Drivers) -> Explore:
+    import functools
 
-    return explore
+    from pyiscsi.daemon.explore import explore
+    from pyiscsi.sysfs.tree import SysfsTree
+
+    return functools.partial(explore, kernel, SysfsTree(env.sysfs_root))
 
 
 def allowed_portals(record: Record) -> Callable[[str, int], bool]:
@@ -254,7 +257,12 @@ def allowed_portals(record: Record) -> Callable[[str, int], bool]:
 
 
 def _is_tolerated(binding: Binding, job: Job, bindings: Sequence[Binding]) -> bool:
-    """Without a named or configured iface there is only `default`, and its error is the result."""
+    """Without a named or configured iface there is only `default`, and its error is the result.
+
+    NoObjectsFound: an adapter keeps what it found to itself.
+    """
+    if isinstance(binding.error, NoObjectsFound):
+        return True
     alone = job.ifaces is None and len(bindings) == 1 and binding.name == "default"
     return not alone and binding.error is not None and binding.error.exit_code in _TOLERATED
 

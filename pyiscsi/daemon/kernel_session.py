@@ -20,12 +20,15 @@ from pyiscsi.transport.tcp import close_with_reset
 
 log = logging.getLogger("iscsid")
 
+Link = socket.socket | int
+"""What carries the PDUs: a connected socket, or the handle of a driver's endpoint."""
+
 CID: Final = 0
 """MaxConnections is 1, so the kernel's connection number is always 0."""
 
 
 class KernelSession:
-    """Session, connection and socket of one actor."""
+    """Session, connection and socket or endpoint of one actor."""
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
@@ -35,7 +38,7 @@ class KernelSession:
         self._has_session = False
         self._has_conn = False
         self._needs_stop = False
-        self._socket: socket.socket | None = None
+        self._link: Link | None = None
 
     @classmethod
     def existing(cls, transport: Transport, sid: int, host_no: int) -> KernelSession:
@@ -45,6 +48,11 @@ class KernelSession:
         session._has_session = session._has_conn = session._needs_stop = True
         session.events = transport.subscribe(sid)
         return session
+
+    @property
+    def endpoint(self) -> int | None:
+        """Handle of the endpoint that is held, if it is one."""
+        return self._link if isinstance(self._link, int) else None
 
     @property
     def exists(self) -> bool:
@@ -59,7 +67,10 @@ class KernelSession:
 
     async def _create_session(self, initial_cmdsn: int, cmds_max: int, queue_depth: int) -> None:
         self.sid, self.host_no = await self.transport.create_session(
-            initial_cmdsn=initial_cmdsn, cmds_max=cmds_max, queue_depth=queue_depth
+            initial_cmdsn=initial_cmdsn,
+            cmds_max=cmds_max,
+            queue_depth=queue_depth,
+            endpoint=self.endpoint,
         )
         self._has_session = True
         self.events = self.transport.subscribe(self.sid)
@@ -68,19 +79,19 @@ class KernelSession:
         await self.transport.create_conn(self.sid, CID)
         self._has_conn = True
 
-    def hold(self, sock: socket.socket) -> None:
-        """Take over a connected socket: it is closed with the connection."""
+    def hold(self, link: Link) -> None:
+        """Take over a connected socket or endpoint: it is closed with the connection."""
         self._close_socket(abort=True)
-        self._socket = sock
+        self._link = link
 
     async def bind(self) -> None:
         """Give the held socket to the kernel."""
-        if self._socket is None:
+        if self._link is None:
             raise TransportError("no connected socket to bind")
         if self._needs_stop:
             await to_the_end(self._stop(StopFlag.RECOVER))
         self._needs_stop = True
-        await to_the_end(self.transport.bind_conn(self.sid, CID, self._socket, leading=True))
+        await to_the_end(self.transport.bind_conn(self.sid, CID, self._link, leading=True))
 
     async def set_params(self, params: Iterable[tuple[int, str]]) -> None:
         """Set parameters in order; one that this kernel does not know is passed over."""
@@ -109,7 +120,7 @@ class KernelSession:
 
         Events of the old connection are dropped. Raises TransportError; bind() tries again.
         """
-        self._close_socket(abort=True)
+        await to_the_end(self._let_go(abort=True))
         if self._needs_stop:
             await to_the_end(self._stop(StopFlag.RECOVER))
         self._drop_events()
@@ -124,11 +135,11 @@ class KernelSession:
         `abort` resets the TCP connection instead of closing it. Raises the first error after all
         steps were tried.
         """
-        self._close_socket(abort=abort)
-        await to_the_end(self._destroy())
+        await to_the_end(self._destroy(abort))
 
-    async def _destroy(self) -> None:
+    async def _destroy(self, abort: bool) -> None:
         errors: list[PyIscsiError] = []
+        await self._let_go(abort=abort)
         if self._has_conn:
             if self._needs_stop:
                 await _collect(errors, self._stop(StopFlag.TERMINATE))
@@ -161,13 +172,31 @@ class KernelSession:
         for event in kept:
             self.events.put_nowait(event)
 
+    async def _let_go(self, *, abort: bool) -> None:
+        """Close the connection as far as it is ours; an endpoint is disconnected."""
+        if isinstance(self._link, int):
+            endpoint, self._link = self._link, None
+            await disconnect(self.transport, endpoint)
+        self._close_socket(abort=abort)
+
     def _close_socket(self, *, abort: bool) -> None:
-        """Close our descriptor. The kernel has its own reference until STOP_CONN."""
-        sock, self._socket = self._socket, None
-        if sock is not None and abort:
-            close_with_reset(sock)
-        elif sock is not None:
-            sock.close()
+        """Close our descriptor; the kernel has its own reference until STOP_CONN.
+
+        An endpoint has no descriptor: it is only forgotten.
+        """
+        link, self._link = self._link, None
+        if isinstance(link, socket.socket) and abort:
+            close_with_reset(link)
+        elif isinstance(link, socket.socket):
+            link.close()
+
+
+async def disconnect(transport: Transport, endpoint: int) -> None:
+    """Give an endpoint back. One that the driver itself has ended may be unknown by now."""
+    try:
+        await transport.ep_disconnect(endpoint)
+    except TransportError as error:
+        log.debug("endpoint %d: %s", endpoint, error)
 
 
 async def _collect(errors: list[PyIscsiError], step: Awaitable[None]) -> None:

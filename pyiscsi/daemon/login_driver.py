@@ -18,8 +18,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pyiscsi.daemon import parameters
-from pyiscsi.daemon.kernel_session import CID, KernelSession
+from pyiscsi.daemon import firmware_login, parameters
+from pyiscsi.daemon.adapters import Adapter, BringUp
+from pyiscsi.daemon.endpoints import EndpointNotes
+from pyiscsi.daemon.kernel_session import CID, KernelSession, Link
 from pyiscsi.daemon.messages import kernel_error_text
 from pyiscsi.daemon.parameters import Initiator, Prepared
 from pyiscsi.daemon.places import Place, Places
@@ -31,14 +33,17 @@ from pyiscsi.errors import (
     PyIscsiError,
     TransportError,
 )
+from pyiscsi.ipc import iscsiuio
 from pyiscsi.names import format_portal
 from pyiscsi.proto.effects import Failed, LoggedIn, LoginResult, Redirect, SendPdu
 from pyiscsi.proto.login import LoginMachine
+from pyiscsi.proto.settings import LoginSettings
 from pyiscsi.records.record import Record
 from pyiscsi.sysfs.tree import SysfsTree
 from pyiscsi.transport.addresses import AddressNews
 from pyiscsi.transport.base import ConnectionFailed, Event, PduReceived, SessionDestroyed
 from pyiscsi.transport.netdev import DeviceNotReady
+from pyiscsi.transports import traits
 
 log = logging.getLogger("iscsid")
 
@@ -89,6 +94,8 @@ class Surroundings:
     random_bytes: Callable[[int], bytes]
     places: Places
     addresses: AddressNews = field(default_factory=AddressNews)
+    iscsiuio: BringUp = iscsiuio.bring_up
+    endpoints: EndpointNotes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +202,9 @@ class Attempt:
         self._step = _Step.RESOLVE
         self._addresses: Sequence[Any] = _connected_to(around.tree, plan.portal.port, kernel)
         """Of the record's own portal, as last resolved."""
+        self._adapter: Adapter | None = None
+        if traits(kernel.transport.name).connects:
+            self._adapter = Adapter(around.tree, kernel.transport, plan.record, around.iscsiuio)
         self._ask_resolver_at = -math.inf
         self._last: AttemptFailed | None = None
 
@@ -213,6 +223,7 @@ class Attempt:
         self._step = _Step.RESOLVE
         rested_at = asyncio.get_running_loop().time() + RESOLVER_REST_S
         self._ask_resolver_at = min(self._ask_resolver_at, rested_at)
+        await self._get_adapter_ready()
         place = await self._around.places.take()
         left_s = limits.until - asyncio.get_running_loop().time()
         try:
@@ -221,12 +232,16 @@ class Attempt:
                 if not place.is_held:
                     place = await self._around.places.take(connected=True)
                 await self._create()
-                machine = await self._prepare()
+                settings = await self._prepare()
                 place.give_back()
-                outcome = await drive(self._kernel, machine)
+                outcome = await self._negotiate(settings)
                 if isinstance(outcome, LoginResult):
                     place = await self._around.places.take(connected=True)
                     await self._enter_full_feature_phase(outcome)
+                    place.give_back()
+                    if firmware_login.does_login(self._kernel):
+                        await firmware_login.until_logged_in(self._kernel)
+                    self._note_endpoint()
                     self._ask_resolver_at = math.inf
                 return outcome
         except TimeoutError:
@@ -238,10 +253,28 @@ class Attempt:
         finally:
             place.give_back()
 
-    async def _connect(
-        self, portal: PortalAddress, connect_s: float, place: Place
-    ) -> socket.socket:
-        """A connected socket. A portal that is slow to answer loses its place meanwhile."""
+    async def _get_adapter_ready(self) -> None:
+        """An adapter that is not there is waited for once, for as long as a login may take."""
+        if self._adapter is None:
+            return
+        tries = 1 if self._kernel.exists else self._plan.prepared.login_timeout_s
+        try:
+            await self._adapter.wait_until_ready(tries)
+        except PyIscsiError as error:
+            raise AttemptFailed(Cause.LOCAL, error, fatal=True) from error
+
+    async def _negotiate(self, settings: LoginSettings) -> LoginResult | Redirect:
+        if firmware_login.does_login(self._kernel):
+            return firmware_login.wishes(settings)
+        return await drive(self._kernel, LoginMachine(settings, self._around.random_bytes))
+
+    def _note_endpoint(self) -> None:
+        endpoint, notes = self._kernel.endpoint, self._around.endpoints
+        if endpoint is not None and notes is not None:
+            notes.note(self._kernel.sid, endpoint)
+
+    async def _connect(self, portal: PortalAddress, connect_s: float, place: Place) -> Link:
+        """What is connected. A portal that is slow to answer loses its place meanwhile."""
         loses_place = asyncio.get_running_loop().call_later(
             PLACE_WHILE_CONNECTING_S, place.give_back
         )
@@ -271,9 +304,11 @@ class Attempt:
 
     async def _connect_to(
         self, addresses: Sequence[Any], portal: PortalAddress, connect_s: float
-    ) -> socket.socket:
+    ) -> Link:
         record = self._plan.record
         try:
+            if self._adapter is not None:
+                return await self._adapter.connect(addresses, portal.port, connect_s)
             return await self._around.network.connect(
                 addresses,
                 portal.port,
@@ -309,7 +344,7 @@ class Attempt:
             internal = TransportError(str(error), ExitCode.INTERNAL)
             raise AttemptFailed(Cause.LOCAL, internal, fatal=True) from error
 
-    async def _prepare(self) -> LoginMachine:
+    async def _prepare(self) -> LoginSettings:
         """Bind the connection and set lists A and B; returns the login to be carried out."""
         plan, kernel = self._plan, self._kernel
         await kernel.bind()
@@ -326,7 +361,7 @@ class Attempt:
         )
         self._on_connected()
         self._step = _Step.LOGIN
-        return LoginMachine(settings, self._around.random_bytes)
+        return settings
 
     async def _enter_full_feature_phase(self, result: LoginResult) -> None:
         for line in result.warnings:
@@ -357,4 +392,6 @@ class Attempt:
                 return AttemptFailed(Cause.DROPPED, lost)
         if isinstance(error, LocalProtocolError):
             return AttemptFailed(Cause.REJECTED, error, fatal=True)
+        if (known := firmware_login.why_not_started(error)) is not None:
+            return known
         return AttemptFailed(Cause.LOCAL, TransportError(str(error), ExitCode.INTERNAL))

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from pyiscsi.daemon.firmware_login import does_login
 from pyiscsi.daemon.kernel_session import CID, KernelSession
 from pyiscsi.daemon.login_driver import connection_error
 from pyiscsi.daemon.waits import in_thread
@@ -72,7 +73,8 @@ async def close_session(
             patience_ends = await _remove_devices(kernel, tree, timeout_s)
             before_pdu()
             left_s = patience_ends - asyncio.get_running_loop().time()
-            await send_logout(kernel, max(left_s, LAST_WORDS_S))
+            if not does_login(kernel):  # what logs in by itself logs out by itself
+                await send_logout(kernel, max(left_s, LAST_WORDS_S))
             said_goodbye = True
         except (ConnectionLost, TimeoutError, PyIscsiError) as error:
             reason = str(error) or "no answer in time"

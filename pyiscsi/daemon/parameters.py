@@ -6,15 +6,17 @@ open-iscsi's (usr/initiator.c, usr/initiator_common.c).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pyiscsi.proto.effects import LoginResult
 from pyiscsi.proto.settings import ChapSettings, LoginSettings
 from pyiscsi.records.record import Record
 from pyiscsi.transport.numbers import Cap, HostParam, Param
+from pyiscsi.transports import Transport, traits
 
-RDMA_TRANSPORTS = frozenset({"iser"})
 ISID_PREFIX = bytes.fromhex("00023d")
 """OUI-format ISID of open-iscsi; the session's 24-bit sid follows."""
 
@@ -125,7 +127,7 @@ class _Corrections:
 def prepare(record: Record, transport_name: str, caps: int) -> tuple[Prepared, list[str]]:
     """Check a node record's numbers; returns them corrected, with a log line per correction."""
     reader = _Corrections(record)
-    rdma = transport_name in RDMA_TRANSPORTS
+    row = traits(transport_name)
     first, longest = reader.bursts()
     interval, noop_timeout = reader.noop()
     login_timeout = reader.timeout("login_timeout", 30)
@@ -140,8 +142,8 @@ def prepare(record: Record, transport_name: str, caps: int) -> tuple[Prepared, l
             "node.conn[0].iscsi.MaxXmitDataSegmentLength", 262144, zero=0
         ),
         max_outstanding_r2t=reader.outstanding_r2t(caps),
-        header_digest=reader.digest("HeaderDigest", bool(caps & Cap.HDRDGST) and not rdma),
-        data_digest=reader.digest("DataDigest", bool(caps & Cap.DATADGST) and not rdma),
+        header_digest=reader.digest("HeaderDigest", bool(caps & Cap.HDRDGST) and not row.is_rdma),
+        data_digest=reader.digest("DataDigest", bool(caps & Cap.DATADGST) and not row.is_rdma),
         login_timeout_s=login_timeout,
         logout_timeout_s=reader.timeout("logout_timeout", 15),
         noop_out_interval_s=interval,
@@ -150,7 +152,15 @@ def prepare(record: Record, transport_name: str, caps: int) -> tuple[Prepared, l
         reopen_max=record.get_int("node.session.reopen_max"),
         default_time2wait_s=max(0, record.get_int("node.session.iscsi.DefaultTime2Wait")),
     )
-    return prepared, reader.messages
+    return _within_limits(prepared, row), reader.messages
+
+
+def _within_limits(prepared: Prepared, row: Transport) -> Prepared:
+    """What the driver's hardware can take; 0 leaves it to the target, as in open-iscsi."""
+    most: dict[str, Any] = {
+        name: min(getattr(prepared, name), limit) for name, limit in row.limits.items()
+    }
+    return dataclasses.replace(prepared, **most)
 
 
 def isid(sid: int) -> bytes:
@@ -187,6 +197,7 @@ def login_settings(
     record: Record, prepared: Prepared, initiator: Initiator, sid: int, exp_stat_sn: int
 ) -> LoginSettings:
     """What the login machine offers for this record."""
+    row = traits(record["iface.transport_name"])
     return LoginSettings(
         initiator_name=initiator.name,
         initiator_alias=initiator.alias,
@@ -200,13 +211,13 @@ def login_settings(
         max_xmit_data_segment_length=prepared.max_xmit_data_segment_length,
         first_burst_length=prepared.first_burst_length,
         max_burst_length=prepared.max_burst_length,
-        initial_r2t=record.get_bool("node.session.iscsi.InitialR2T"),
+        initial_r2t=row.initial_r2t or record.get_bool("node.session.iscsi.InitialR2T"),
         immediate_data=record.get_bool("node.session.iscsi.ImmediateData"),
         max_outstanding_r2t=prepared.max_outstanding_r2t,
         default_time2wait=prepared.default_time2wait_s,
         default_time2retain=max(0, record.get_int("node.session.iscsi.DefaultTime2Retain")),
         exp_stat_sn=exp_stat_sn,
-        rdma=record["iface.transport_name"] in RDMA_TRANSPORTS,
+        rdma=row.is_rdma,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pyiscsi.daemon import adopt, parameters
 from pyiscsi.daemon.adopt import Found
+from pyiscsi.daemon.endpoints import EndpointNotes
 from pyiscsi.daemon.full_feature import exists, is_healthy
 from pyiscsi.daemon.kernel_session import KernelSession
 from pyiscsi.daemon.login_driver import Network, Plan, Surroundings
@@ -31,12 +32,13 @@ from pyiscsi.errors import (
     SessionNotFound,
     TransportError,
 )
-from pyiscsi.names import NodeKey
+from pyiscsi.names import ANY_PORT, NodeKey, Pattern
 from pyiscsi.records.record import Record
 from pyiscsi.sysfs import sessions as sysfs_sessions
 from pyiscsi.sysfs.tree import SysfsTree
 from pyiscsi.transport import tcp
 from pyiscsi.transport.base import Statistics, Transport
+from pyiscsi.transports import traits
 
 log = logging.getLogger("iscsid")
 
@@ -68,7 +70,11 @@ class Registry:
         self._kernel = kernel
         self._env = env
         self._settings = settings
-        self._around = Surroundings(SysfsTree(env.sysfs_root), network, random_bytes, Places())
+        tree = SysfsTree(env.sysfs_root)
+        self._endpoints = EndpointNotes.of(env, tree)
+        self._around = Surroundings(
+            tree, network, random_bytes, Places(), endpoints=self._endpoints
+        )
         self._scanner = Scanner(self._around.tree)
         self._sessions: list[Session] = []
         self._admitting: list[NodeKey] = []
@@ -179,6 +185,12 @@ class Registry:
             session = self._get(sid)
         await session.log_out(safely=self._settings.safe_logout, proc_root=self._env.proc_root)
 
+    async def give_up_logins(self, pattern: Pattern) -> list[NodeKey]:
+        """End first logins of which the kernel knows nothing yet: nobody can log them out."""
+        found = [one for one in self._sessions if one.sid < 0 and _is_meant(pattern, one.key)]
+        await asyncio.gather(*(session.log_out() for session in found))
+        return [session.key for session in found]
+
     async def stats(self, sid: int) -> Statistics:
         """Counters of a session's connection. SessionNotFound (2), TransportError."""
         return await self._get(sid).statistics()
@@ -241,6 +253,10 @@ class Registry:
     def _take_over(self, found: Found, transport: Transport) -> None:
         """Listen first, then look: a failure between the two must not get lost."""
         kernel = KernelSession.existing(transport, found.sid, found.host_no)
+        if traits(transport.name).connects:
+            endpoint = self._endpoints.find(found.sid)
+            if endpoint is not None:
+                kernel.hold(endpoint)
         initiator = Initiator(found.initiator_name, self._settings.initiator_alias)
         self._look_after(self._new_actor(found.record, initiator, kernel), found.sid)
 
@@ -264,6 +280,15 @@ def _is_same(one: NodeKey, other: NodeKey) -> bool:
     return (one.target, one.address, one.port, one.iface) == (
         other.target, other.address, other.port, other.iface,
     )  # fmt: skip
+
+
+def _is_meant(pattern: Pattern, key: NodeKey) -> bool:
+    return (
+        pattern.target in ("", key.target)
+        and pattern.address in ("", key.address)
+        and pattern.port in (ANY_PORT, key.port)
+        and pattern.iface in ("", key.iface)
+    )
 
 
 def _may_be_same(one: NodeKey, other: NodeKey) -> bool:

@@ -9,6 +9,7 @@ from pyiscsi.daemon.settings import Settings
 from pyiscsi.errors import InvalidArgument, PyIscsiError
 from pyiscsi.ipc.messages import Message
 from pyiscsi.ipc.server import Operation, Report
+from pyiscsi.names import ANY_PORT, Pattern
 
 if TYPE_CHECKING:
     from pyiscsi.names import NodeKey
@@ -28,6 +29,8 @@ class Sessions(Protocol):
     async def login(self, record: Record, *, multiple: bool = False) -> tuple[int, int]: ...
 
     async def logout(self, sid: int) -> None: ...
+
+    async def give_up_logins(self, pattern: Pattern) -> list[NodeKey]: ...
 
     async def stats(self, sid: int) -> Statistics: ...
 
@@ -60,6 +63,7 @@ class Requests:
         return {
             "config": Operation(self.config),
             "discover": Operation(self.discover, timeout_s=DISCOVERY_TIMEOUT_S),
+            "give_up_logins": Operation(self.give_up_logins),
             "login": Operation(self.login, outlives_client=True),
             "logout": Operation(self.logout, outlives_client=True),
             "ping": Operation(self.ping),
@@ -94,6 +98,16 @@ class Requests:
     async def logout(self, args: Message, report: Report) -> Message:
         await self._sessions.logout(argument(args, "sid", int))
         return {}
+
+    async def give_up_logins(self, args: Message, report: Report) -> Message:
+        pattern = Pattern(
+            target=argument(args, "target", str, ""),
+            address=argument(args, "address", str, ""),
+            port=argument(args, "port", int, ANY_PORT),
+            iface=argument(args, "iface", str, ""),
+        )
+        ended = await self._sessions.give_up_logins(pattern)
+        return {"logins": [[*key.fields()] for key in ended]}
 
     async def ping(self, args: Message, report: Report) -> Message:
         """Asked by a client that waits for something else: whether we live."""

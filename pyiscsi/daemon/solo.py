@@ -7,11 +7,12 @@ import logging
 
 from pyiscsi.daemon.discover import Discovery
 from pyiscsi.daemon.logsetup import NAME
-from pyiscsi.daemon.nokernel import NoKernel
 from pyiscsi.daemon.settings import Settings
 from pyiscsi.env import Env
 from pyiscsi.errors import DaemonError, PyIscsiError
 from pyiscsi.ipc.messages import Message
+from pyiscsi.transport.base import Transport
+from pyiscsi.transport.kernel import Kernel
 
 
 def discover(env: Env, config: Message, args: Message) -> Message:
@@ -28,12 +29,35 @@ def discover(env: Env, config: Message, args: Message) -> Message:
         config["initiator_alias"],
     )
     try:
-        return asyncio.run(_run(Discovery(env, settings, NoKernel()), args))
+        return asyncio.run(_run(env, settings, args))
     except DaemonError:
         raise
     except PyIscsiError as error:
         raise DaemonError(str(error), error.exit_code) from error
 
 
-async def _run(discovery: Discovery, args: Message) -> Message:
-    return await discovery(args)
+async def _run(env: Env, settings: Settings, args: Message) -> Message:
+    kernel = _LateKernel(env)
+    try:
+        return await Discovery(env, settings, kernel)(args)
+    finally:
+        await kernel.close()
+
+
+class _LateKernel:
+    """The kernel's iSCSI interface, opened for the first driver that has to be asked."""
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+        self._kernel: Kernel | None = None
+
+    async def transport(self, name: str) -> Transport:
+        if self._kernel is None:
+            kernel = Kernel(self._env)
+            await kernel.open()
+            self._kernel = kernel
+        return await self._kernel.transport(name)
+
+    async def close(self) -> None:
+        if self._kernel is not None:
+            await self._kernel.close()

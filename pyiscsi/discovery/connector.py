@@ -35,6 +35,10 @@ class ConnectTimedOut(TransportError):
         self.address = address
 
 
+class PortalFailed(TransportError):
+    """A driver could not connect; str() is what there is to say about it, line by line."""
+
+
 @dataclass(frozen=True, slots=True)
 class TcpConnector:
     """Connects as one iface record says; "" leaves a choice to the system."""

@@ -11,7 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from pyiscsi.discovery.connector import ConnectFailed, ConnectTimedOut, ResolveFailed
+from pyiscsi.discovery.connector import (
+    ConnectFailed,
+    ConnectTimedOut,
+    PortalFailed,
+    ResolveFailed,
+)
 from pyiscsi.errors import (
     ExitCode,
     LoginFailed,
@@ -55,13 +60,21 @@ _GAVE_UP_REDIRECTION = 6
 
 
 class Connection(Protocol):
-    """What discovery needs of a UserspaceConnection."""
+    """What discovery needs of a connection: transport.userspace's, or one of the kernel's."""
 
     peer_address: str
+    says_goodbye: bool
+    """Whether a Logout PDU ends the session."""
 
-    def enter_full_feature(
-        self, segment_max: int, *, header_digest: bool = False, data_digest: bool = False
-    ) -> None: ...
+    def adapt(self, settings: LoginSettings) -> LoginSettings:
+        """The settings with those numbers that are not ours to choose."""
+        ...
+
+    async def log_in_itself(self, settings: LoginSettings) -> LoginResult | None:
+        """The result where an adapter logs in instead of us."""
+        ...
+
+    async def enter_full_feature(self, result: LoginResult) -> None: ...
 
     async def send_pdu(self, header: bytes, data: bytes) -> None: ...
 
@@ -160,6 +173,8 @@ class _Discovery:
         self._connect_to = connect
         self._random_bytes = random_bytes
         self._report = report
+        self._numbers_tasks = True
+        """Whether the task tags of answers are those of our requests."""
         self._portal = (request.address, request.port)
         """Where an attempt begins; a permanent redirect changes it."""
         self._login_timeout_s = request.login_timeout_s or LOGIN_TIMEOUT_S
@@ -198,13 +213,21 @@ class _Discovery:
         except ConnectTimedOut as exc:
             self._report(f"connect to {exc.address} timed out")
             raise _Retry(exc) from exc
+        except PortalFailed as exc:
+            for line in str(exc).split("\n"):
+                self._report(line)
+            raise _Retry(exc) from exc
         except TransportError as exc:
             shown = exc.address if isinstance(exc, ConnectFailed) else address
             self._report(f"cannot make connection to {shown}: {exc}")
             raise _Retry(exc) from exc
 
     async def _login(self, connection: Connection) -> LoginResult | Redirect:
-        machine = LoginMachine(self._request.login_settings(), self._random_bytes)
+        settings = connection.adapt(self._request.login_settings())
+        self._numbers_tasks = settings.initiator_task_tag is not None
+        if (result := await self._logged_in_itself(connection, settings)) is not None:
+            return result
+        machine = LoginMachine(settings, self._random_bytes)
         send_timeout_s = self._login_timeout_s
         effects = machine.start()
         while True:
@@ -221,6 +244,18 @@ class _Discovery:
             if self._request.auth:
                 send_timeout_s = self._request.auth_timeout_s or AUTH_TIMEOUT_S
             effects = machine.handle_pdu(*await self._receive_login(connection))
+
+    async def _logged_in_itself(
+        self, connection: Connection, settings: LoginSettings
+    ) -> LoginResult | None:
+        try:
+            async with asyncio.timeout(self._login_timeout_s):
+                return await connection.log_in_itself(settings)
+        except TimeoutError:
+            self._report("Discovery login session timed out.")
+            raise LoginFailed(exit_code=ExitCode.INTERNAL) from None
+        except TransportError as exc:
+            raise _Retry(exc) from exc
 
     async def _send_login(
         self, connection: Connection, header: bytes, data: bytes, timeout_s: float
@@ -293,15 +328,16 @@ class _Discovery:
 
     async def _ask(self, connection: Connection, login: LoginResult) -> list[FoundTarget]:
         segment_max = int(login["MaxRecvDataSegmentLength"])
-        connection.enter_full_feature(segment_max)
+        await connection.enter_full_feature(login)
         machine = SendTargetsMachine(
             cmd_sn=_FIRST_CMD_SN,
             exp_stat_sn=login.exp_stat_sn,
-            initiator_task_tag=_TEXT_TAG,
+            initiator_task_tag=_TEXT_TAG if self._numbers_tasks else None,
             segment_max=segment_max,
         )
         found = await self._exchange(connection, machine)
-        await _log_out(connection, machine)
+        if connection.says_goodbye:
+            await _log_out(connection, machine)
         for problem in found.problems:
             self._report(problem)
         return [self._with_addresses(target) for target in found.targets]

@@ -13,6 +13,9 @@ from pyiscsi import __version__
 from pyiscsi.errors import InvalidArgument, IpcError
 from pyiscsi.ipc.structs_layout import (
     CHAP_ALGORITHMS,
+    FIELDS,
+    IFACE_BYTES,
+    LAYOUT_2_1_8,
     LAYOUTS,
     MULTIPLE_OFFSET,
     NUMBERS,
@@ -187,6 +190,19 @@ def encode_request(request: Request, layout: Layout) -> bytes:
             raw = _encode(layout, request.record.get(key, ""), kind, size, key)
             data[offset : offset + len(raw)] = raw
         data[MULTIPLE_OFFSET] = request.multiple
+    return bytes(data)
+
+
+def encode_iface(record: Mapping[str, str]) -> bytes:
+    """struct iface_rec of the `iface.` settings in a record, the same in all releases.
+
+    Raises InvalidArgument for a value that does not fit.
+    """
+    data = bytearray(IFACE_BYTES)
+    for key, block, offset, kind, size in FIELDS:
+        if block == "iface":
+            raw = _encode(LAYOUT_2_1_8, record.get(key, ""), kind, size, key)
+            data[offset : offset + len(raw)] = raw
     return bytes(data)
 
 

@@ -29,6 +29,9 @@ BLOCKS: Mapping[str, tuple[int | None, int | None, int | None]] = {
     "discovery": (15048, 15056, 15072),
 }
 
+IFACE_BYTES = 11720
+"""Size of the iface within the record, and where it stands alone."""
+
 NUMBERS = {"int32": "=i", "uint32": "=I", "uint16": "=H", "uint8": "=B"}
 
 WORDS: Mapping[str, tuple[str, ...]] = {

@@ -74,7 +74,7 @@ def usable_ifaces(context: Context, names: Sequence[str]) -> tuple[list[str], li
     problems: list[str] = []
     for name in names:
         try:
-            transport = context.ifaces.read(name)["iface.transport_name"]
+            transport = _read_iface(context, name)["iface.transport_name"]
         except RecordError:
             context.ifaces.ensure_dir()
             problems.append(
@@ -87,6 +87,19 @@ def usable_ifaces(context: Context, names: Sequence[str]) -> tuple[list[str], li
         else:
             problems.append(f"Could not load transport {transport}.Dropping interface {name}.")
     return usable, problems
+
+
+def _read_iface(context: Context, name: str) -> Record:
+    """An iface; an adapter's may have to be made first. Raises RecordError."""
+    try:
+        return context.ifaces.read(name)
+    except RecordError as error:
+        if error.exit_code == RecordError.exit_code:
+            raise
+        from pyiscsi.ops.host_ifaces import set_up
+
+        context.notices.extend(set_up(context))
+        return context.ifaces.read(name)
 
 
 def _is_loadable(context: Context, name: str) -> bool:

@@ -9,6 +9,7 @@ from pyiscsi.errors import InvalidArgument, PyIscsiError, RecordError, SessionEx
 from pyiscsi.names import Pattern
 from pyiscsi.ops import nodes
 from pyiscsi.ops.modules import ensure_transport
+from pyiscsi.transports import traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _NAME = "iface.iscsi_ifacename"
 _TRANSPORT = "iface.transport_name"
+_VLAN_PREFIX = "iface.vlan"
 _RUNNING = (
     "Updating iface while iscsi sessions are using it. You must logout the running sessions then "
     "log back in for the new settings to take affect."
@@ -97,7 +99,28 @@ def update(context: Context, name: str, pairs: Sequence[tuple[str, str]]) -> lis
         return []
     lines = context.ifaces.update(name, pairs)
     after = context.ifaces.read(name)
-    return lines + context.ifaces.propagate(context.nodes, after, pairs)
+    lines += context.ifaces.propagate(context.nodes, after, pairs)
+    vlan = [pair for pair in pairs if pair[0].startswith(_VLAN_PREFIX)]
+    for other in sharing_vlan(context, name) if vlan else ():
+        if other == name:
+            continue
+        lines += context.ifaces.update(other, vlan)
+        changed = context.ifaces.read(other)
+        lines += context.ifaces.propagate(context.nodes, changed, vlan)
+    return lines
+
+
+def sharing_vlan(context: Context, name: str) -> list[str]:
+    """Names of all ifaces of an adapter that has one VLAN setting for them; none for others."""
+    iface = context.ifaces.read(name)
+    if not traits(iface[_TRANSPORT]).shares_vlan:
+        return []
+    keys = (_TRANSPORT, "iface.hwaddress", "iface.iface_num")
+    return [
+        other[_NAME]
+        for other in context.ifaces.records()
+        if all(other[key] == iface[key] for key in keys)
+    ]
 
 
 def require_transport(context: Context, name: str) -> None:

@@ -7,6 +7,7 @@ from pyiscsi.errors import (
     InvalidArgument,
     IpcError,
     NoObjectsFound,
+    PyIscsiError,
     RecordError,
 )
 from pyiscsi.names import UNKNOWN_TPGT, NodeKey
@@ -18,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from pyiscsi.names import Pattern
     from pyiscsi.ops.context import Context
     from pyiscsi.ops.events import LogoutEvent
     from pyiscsi.ops.requests import Pending
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     Report = Callable[[LogoutEvent], None]
 
 STARTUP_MODES = ("all", "automatic", "manual")
+GIVE_UP_TIMEOUT_S = 5.0
+"""A daemon that is stuck has no say in whether there was anything to log out of."""
+
 _NONE = "No matching sessions found"
 
 
@@ -36,14 +41,17 @@ def logout_all(context: Context, found: Sequence[Session], report: Report) -> in
     """
     sent: list[tuple[Session, Pending]] = []
     status = 0
-    for session in in_order(found):
+    firmware = [session for session in found if session.is_flash]
+    for session in firmware:
+        status = _log_out_firmware(context, session, report) or status
+    for session in in_order(session for session in found if session not in firmware):
         report(events.LogoutRequested(session))
         try:
             sent.append((session, send(context, "logout", {"sid": session.sid})))
         except IpcError as error:
             report(events.LogoutFailed(session, error.exit_code, extra_lines(error)))
             status = status or error.exit_code
-    if not sent:
+    if not sent and not firmware:
         raise NoObjectsFound(_NONE)
     last = 0
     for session, pending in sent:
@@ -55,6 +63,36 @@ def logout_all(context: Context, found: Sequence[Session], report: Report) -> in
         else:
             report(events.LogoutSucceeded(session))
     return status or last
+
+
+def _log_out_firmware(context: Context, session: Session, report: Report) -> int:
+    """End a session that iscsid has no part in; the status."""
+    from pyiscsi.ops.firmware_sessions import log_out
+
+    report(events.LogoutRequested(session))
+    try:
+        log_out(context, session)
+    except PyIscsiError as error:
+        report(events.LogoutFailed(session, error.exit_code, tuple(str(error).splitlines())))
+        return error.exit_code
+    report(events.LogoutSucceeded(session))
+    return 0
+
+
+def give_up_logins(context: Context, pattern: Pattern) -> list[NodeKey]:
+    """End first logins that have no session in the kernel yet; which ones these were.
+
+    None without a daemon, and none of open-iscsi's, which has no such request.
+    """
+    names = ("target", "address", "port", "iface")
+    wanted = {name: getattr(pattern, name) for name in names}
+    try:
+        client = context.client(start=False)
+        answered = client.request("give_up_logins", wanted, timeout=GIVE_UP_TIMEOUT_S)
+    except (DaemonError, IpcError):
+        context.drop_client()
+        return []
+    return [NodeKey(*fields) for fields in answered["logins"]]
 
 
 def in_order(found: Iterable[Session]) -> list[Session]:

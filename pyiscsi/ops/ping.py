@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -11,6 +12,7 @@ from pyiscsi.ops.adapter import Adapter, reason
 from pyiscsi.transport.adapter import IPV4, IPV6, encode_sockaddr
 from pyiscsi.transport.numbers import KEvent, UEvent
 from pyiscsi.transport.uevent import Refused
+from pyiscsi.transports import traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ def send(adapter: Adapter, iface: Record, target: bytes, size: int) -> str:
 
     Raises NotSent, and TransportError (8) where the adapter never said how it ended.
     """
+    if traits(adapter.transport).uses_iscsiuio:
+        return _words(_ask_iscsiuio(adapter, iface, target, size))
     number = int.from_bytes(os.urandom(4), "little")
     fields = {
         "iface_num": iface.get_int("iface.iface_num"),
@@ -74,7 +78,28 @@ def send(adapter: Adapter, iface: Record, target: bytes, size: int) -> str:
     except Refused as error:
         code = _CODES.get(error.errno, ExitCode.GENERIC)
         raise NotSent(reason(error), code) from error
-    status = adapter.wait_for(KEvent.PING_COMP, {"id": number}, ANSWER_S)
+    return _words(adapter.wait_for(KEvent.PING_COMP, {"id": number}, ANSWER_S))
+
+
+def _ask_iscsiuio(adapter: Adapter, iface: Record, target: bytes, size: int) -> int:
+    """These adapters cannot ping: the daemon that has their network side does."""
+    from pyiscsi.ipc import iscsiuio
+    from pyiscsi.sysfs.hosts import Host
+
+    device = iface["iface.net_ifacename"]
+    if device in ("", "default"):
+        device = Host(adapter.tree, adapter.host_no).netdev or ""
+    record = {**iface.values, "iface.net_ifacename": device}
+    try:
+        with contextlib.suppress(iscsiuio.NotReady):
+            iscsiuio.bring_up(record)
+        return iscsiuio.ping(record, target, size)
+    except PyIscsiError as error:
+        lines = [line for line in str(error).split("\n") if line]
+        raise NotSent(lines, error.exit_code) from error
+
+
+def _words(status: int) -> str:
     if not status:
         return ""
     return STATUSES[status] if status < len(STATUSES) else f"status {status}"

@@ -43,6 +43,23 @@ def matching(context: Context, pattern: Pattern | None) -> list[Session]:
     return [session for session in found if matches(session, pattern)]
 
 
+def name_ifaces(context: Context, found: Sequence[Session]) -> None:
+    """Give sessions of an adapter's firmware, which names no iface, the adapter's first one."""
+    nameless = [one for one in found if one.is_flash and one.raw_ifacename is None]
+    if not nameless:
+        return
+    from pyiscsi.ops.host_ifaces import set_up
+
+    context.notices.extend(set_up(context))
+    names: dict[str, str] = {}
+    for record in context.ifaces.records():
+        names.setdefault(record["iface.hwaddress"].lower(), record["iface.iscsi_ifacename"])
+    for session in nameless:
+        name = names.get((session.hwaddress or "").lower())
+        if session.hwaddress and name:
+            session.__dict__["raw_ifacename"] = name
+
+
 def states(context: Context, found: Sequence[Session]) -> States:
     """Connection and internal state by sid, in one request; nothing for those iscsid cannot tell.
 

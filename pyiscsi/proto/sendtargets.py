@@ -96,7 +96,8 @@ class SendTargetsMachine:
     """Asks for all targets; give it each PDU received until TargetsFound comes out.
 
     `cmd_sn` and `exp_stat_sn` are the next to use; afterwards they are the next ones again, for a
-    Logout. `segment_max` is the MaxRecvDataSegmentLength we declared. Raises RemoteProtocolError
+    Logout. With a tag of None the kernel gives tasks tags of its own. `segment_max` is the
+    MaxRecvDataSegmentLength we declared. Raises RemoteProtocolError
     when the peer breaks the protocol or a limit.
     """
 
@@ -105,7 +106,7 @@ class SendTargetsMachine:
         *,
         cmd_sn: int = 1,
         exp_stat_sn: int = 0,
-        initiator_task_tag: int = 1,
+        initiator_task_tag: int | None = 1,
         segment_max: int = LOGIN_SEGMENT_MAX,
     ) -> None:
         self.cmd_sn = cmd_sn
@@ -140,7 +141,7 @@ class SendTargetsMachine:
         pdu = decode(header, data)
         if not isinstance(pdu, TextResponse):
             raise RemoteProtocolError(f"opcode 0x{header[0]:02x} where a text response must come")
-        if pdu.initiator_task_tag != self._tag:
+        if self._tag is not None and pdu.initiator_task_tag != self._tag:
             raise RemoteProtocolError("the text response answers another task")
         if len(data) > self._segment_max:
             raise RemoteProtocolError(f"a text response has more than {self._segment_max} bytes")
@@ -149,7 +150,7 @@ class SendTargetsMachine:
     def _request(self, data: bytes, target_transfer_tag: int) -> SendPdu:
         request = TextRequest(
             final=True,
-            initiator_task_tag=self._tag,
+            initiator_task_tag=self._tag or 0,
             target_transfer_tag=target_transfer_tag,
             cmd_sn=self.cmd_sn,
             exp_stat_sn=self.exp_stat_sn,

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+from pyiscsi.transports import TABLE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyiscsi.sysfs.tree import SysfsTree
 
 TRANSPORTS = "class/iscsi_transport"
 
-MODULES = {
-    # transport name: kernel module (open-iscsi usr/transport.c)
-    "tcp": "iscsi_tcp",
-    "iser": "ib_iser",
-    "cxgb3i": "cxgb3i",
-    "cxgb4i": "cxgb4i",
-    "bnx2i": "bnx2i",
-    "qla4xxx": "qla4xxx",
-    "be2iscsi": "be2iscsi",
-    "ocs": "ocs",
-    "qedi": "qedi",
-}
+MODULES = {name: row.module for name, row in TABLE.items()}
+"""Transport name to kernel module."""
 
-SOFTWARE = frozenset({"tcp", "iser"})
+SOFTWARE = frozenset(name for name, row in TABLE.items() if not row.is_offload)
 """Transports without an adapter: their hosts are made with each session."""
 
 

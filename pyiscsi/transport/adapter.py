@@ -102,8 +102,9 @@ def decode_host_statistics(payload: bytes, names: Iterable[str]) -> dict[str, in
     return dict(zip(wanted, struct.unpack_from(f"={len(wanted)}Q", payload), strict=True))
 
 
-def encode_sockaddr(address: bytes, *, scope_id: int = 0) -> bytes:
-    """struct sockaddr_in or sockaddr_in6 for a packed address of 4 or 16 bytes, port 0."""
+def encode_sockaddr(address: bytes, *, port: int = 0, scope_id: int = 0) -> bytes:
+    """struct sockaddr_in or sockaddr_in6 for a packed address of 4 or 16 bytes."""
+    in_network_order = port.to_bytes(2, "big")
     if len(address) == 4:
-        return struct.pack("=HH4s8x", AF_INET, 0, address)
-    return struct.pack("=HHI16sI", AF_INET6, 0, 0, address, scope_id)
+        return struct.pack("=H2s4s8x", AF_INET, in_network_order, address)
+    return struct.pack("=H2sI16sI", AF_INET6, in_network_order, 0, address, scope_id)

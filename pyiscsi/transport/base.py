@@ -90,16 +90,38 @@ class Transport(Protocol):
     name: str
     caps: int
 
+    async def ep_connect(self, address: bytes, host_no: int) -> int:
+        """Have the driver connect to a `struct sockaddr`; returns the endpoint's handle.
+
+        `host_no`: the adapter to connect through, -1 to leave that to the driver.
+        """
+        ...
+
+    async def ep_poll(self, endpoint: int, timeout_ms: int) -> bool:
+        """Whether the endpoint is connected; raises Refused when it never will be."""
+        ...
+
+    async def ep_disconnect(self, endpoint: int) -> None: ...
+
+    async def discover_targets(self, host_no: int, address: bytes) -> None:
+        """Have the adapter ask a `struct sockaddr` for its targets, and log in to them itself."""
+        ...
+
     async def create_session(
-        self, *, initial_cmdsn: int, cmds_max: int, queue_depth: int
+        self, *, initial_cmdsn: int, cmds_max: int, queue_depth: int, endpoint: int | None = None
     ) -> tuple[int, int]:
-        """Make a session; returns (sid, host number)."""
+        """Make a session, on the adapter of `endpoint` if one is given; (sid, host number)."""
         ...
 
     async def create_conn(self, sid: int, cid: int) -> None: ...
 
-    async def bind_conn(self, sid: int, cid: int, sock: socket.socket, *, leading: bool) -> None:
-        """Give the kernel the connected socket. Never twice without a stop_conn between."""
+    async def bind_conn(
+        self, sid: int, cid: int, link: socket.socket | int, *, leading: bool
+    ) -> None:
+        """Give the kernel the connected socket, or the handle of the connected endpoint.
+
+        Never twice without a stop_conn between.
+        """
         ...
 
     async def set_params(self, sid: int, cid: int, params: Sequence[tuple[int, str]]) -> list[int]:

@@ -9,11 +9,10 @@ import shutil
 from collections.abc import Sequence
 
 from pyiscsi.errors import ExitCode, TransportError
+from pyiscsi.transports import traits
 
 _LOG = logging.getLogger("iscsid")
 
-MODULES = {"tcp": "iscsi_tcp", "iser": "ib_iser"}
-"""Transports whose module has another name (open-iscsi usr/transport.c)."""
 TRANSPORT_CLASS = "scsi_transport_iscsi"
 LOAD_DEADLINE_S = 30.0
 _MODPROBE = ("modprobe", "-b", "--")
@@ -38,7 +37,7 @@ class ModuleLoader:
         """Load the module of transport `name`. Raises TransportError (12)."""
         if not name.replace("_", "").isalnum() or not name.isascii():
             raise TransportError(exit_code=ExitCode.TRANSPORT_NOT_FOUND)
-        await self.load(MODULES.get(name, name))
+        await self.load(traits(name).module)
 
     async def load(self, module: str) -> None:
         async with self._lock:

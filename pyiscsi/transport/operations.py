@@ -15,6 +15,9 @@ from pyiscsi.transport.numbers import UEvent
 from pyiscsi.transport.queues import EventQueues
 from pyiscsi.transport.uevent import Message, Refused
 
+_SEND_TARGETS = 1
+"""enum iscsi_tgt_dscvr."""
+
 REMOVAL_TIMEOUT_S = 60.0
 """How long a session's disks may take to go; other sessions do not wait for them."""
 
@@ -50,16 +53,53 @@ class KernelTransport:
         self._kernel = kernel
         self._handle = handle
 
+    async def ep_connect(self, address: bytes, host_no: int) -> int:
+        event, fields = UEvent.TRANSPORT_EP_CONNECT, {"non_blocking": 1}
+        if host_no >= 0:
+            event = UEvent.TRANSPORT_EP_CONNECT_THROUGH_HOST
+            fields = {"non_blocking": 1, "host_no": host_no}
+        reply = await self._kernel.request(event, self._handle, fields, address)
+        handle = uevent.reply_fields(event, reply)["handle"]
+        if not handle:
+            raise Refused(event.name.lower(), errno.EIO)
+        return handle
+
+    async def ep_poll(self, endpoint: int, timeout_ms: int) -> bool:
+        event, fields = UEvent.TRANSPORT_EP_POLL, {"endpoint": endpoint, "timeout_ms": timeout_ms}
+        reply = await self._kernel.request(event, self._handle, fields)
+        retcode = uevent.reply_fields(event, reply)["retcode"]
+        if retcode < 0:
+            raise Refused(event.name.lower(), -retcode)
+        return retcode > 0
+
+    async def ep_disconnect(self, endpoint: int) -> None:
+        event = UEvent.TRANSPORT_EP_DISCONNECT
+        await self._kernel.request(event, self._handle, {"endpoint": endpoint})
+
+    async def discover_targets(self, host_no: int, address: bytes) -> None:
+        fields = {"kind": _SEND_TARGETS, "host_no": host_no, "enable": 0}
+        await self._kernel.request(UEvent.TGT_DSCVR, self._handle, fields, address)
+
     async def create_session(
-        self, *, initial_cmdsn: int, cmds_max: int, queue_depth: int
+        self, *, initial_cmdsn: int, cmds_max: int, queue_depth: int, endpoint: int | None = None
     ) -> tuple[int, int]:
         fields = {
             "initial_cmdsn": initial_cmdsn,
             "cmds_max": cmds_max,
             "queue_depth": queue_depth,
         }
-        reply = await self._kernel.request(UEvent.CREATE_SESSION, self._handle, fields)
-        new = uevent.reply_fields(UEvent.CREATE_SESSION, reply)
+        if endpoint is not None:
+            try:
+                bound = {**fields, "endpoint": endpoint}
+                return await self._create(UEvent.CREATE_BOUND_SESSION, bound)
+            except Refused as refused:
+                if refused.errno not in (errno.ENOSYS, errno.EINVAL):
+                    raise  # those two are what kernels before 2.6.26 say
+        return await self._create(UEvent.CREATE_SESSION, fields)
+
+    async def _create(self, event: UEvent, fields: dict[str, int]) -> tuple[int, int]:
+        reply = await self._kernel.request(event, self._handle, fields)
+        new = uevent.reply_fields(event, reply)
         return new["sid"], new["host_no"]
 
     async def create_conn(self, sid: int, cid: int) -> None:
@@ -67,8 +107,11 @@ class KernelTransport:
         if uevent.reply_fields(UEvent.CREATE_CONN, reply)["cid"] < 0:
             raise TransportError(f"kernel refused create_conn of session {sid}")
 
-    async def bind_conn(self, sid: int, cid: int, sock: socket.socket, *, leading: bool) -> None:
-        fields = {"sid": sid, "cid": cid, "endpoint": 0, "is_leading": leading}
+    async def bind_conn(
+        self, sid: int, cid: int, link: socket.socket | int, *, leading: bool
+    ) -> None:
+        sock, endpoint = (None, link) if isinstance(link, int) else (link, 0)
+        fields = {"sid": sid, "cid": cid, "endpoint": endpoint, "is_leading": leading}
         reply = await self._kernel.request(UEvent.BIND_CONN, self._handle, fields, sock=sock)
         _check_retcode(UEvent.BIND_CONN, sid, reply)
 

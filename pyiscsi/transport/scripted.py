@@ -90,6 +90,9 @@ class ScriptedTransport:
         """(sid, cid) to created, bound, started, failed or stopped."""
         self.params: dict[tuple[int, int], dict[int, str]] = {}
         self.host_params: dict[int, dict[int, str]] = {}
+        self.endpoints: set[int] = set()
+        """Handles of those that are connected."""
+        self._next_endpoint = 0
         self._next_sid = first_sid
         self._queues = EventQueues()
 
@@ -126,12 +129,36 @@ class ScriptedTransport:
 
     # Transport
 
+    async def ep_connect(self, address: bytes, host_no: int) -> int:
+        await self._call("ep_connect", address=address, host_no=host_no)
+        self._next_endpoint += 1
+        self.endpoints.add(self._next_endpoint)
+        return self._next_endpoint
+
+    async def ep_poll(self, endpoint: int, timeout_ms: int) -> bool:
+        """Connected, unless a rule's error says otherwise; BlockingIOError stands for not yet."""
+        try:
+            await self._call("ep_poll", endpoint=endpoint, timeout_ms=timeout_ms)
+        except BlockingIOError:
+            return False
+        self._require("ep_poll", endpoint in self.endpoints, errno.EINVAL)
+        return True
+
+    async def ep_disconnect(self, endpoint: int) -> None:
+        await self._call("ep_disconnect", endpoint=endpoint)
+        self._require("ep_disconnect", endpoint in self.endpoints, errno.EINVAL)
+        self.endpoints.remove(endpoint)
+
+    async def discover_targets(self, host_no: int, address: bytes) -> None:
+        await self._call("discover_targets", host_no=host_no, address=address)
+
     async def create_session(
-        self, *, initial_cmdsn: int, cmds_max: int, queue_depth: int
+        self, *, initial_cmdsn: int, cmds_max: int, queue_depth: int, endpoint: int | None = None
     ) -> tuple[int, int]:
+        bound = {} if endpoint is None else {"endpoint": endpoint}
         await self._call(
             "create_session",
-            initial_cmdsn=initial_cmdsn, cmds_max=cmds_max, queue_depth=queue_depth,
+            initial_cmdsn=initial_cmdsn, cmds_max=cmds_max, queue_depth=queue_depth, **bound,
         )  # fmt: skip
         sid = self._next_sid
         self._next_sid += 1
@@ -146,8 +173,10 @@ class ScriptedTransport:
         self.connections[sid, cid] = "created"
         self.params[sid, cid] = {}
 
-    async def bind_conn(self, sid: int, cid: int, sock: socket.socket, *, leading: bool) -> None:
-        await self._call("bind_conn", sid=sid, cid=cid, sock=sock, leading=leading)
+    async def bind_conn(
+        self, sid: int, cid: int, link: socket.socket | int, *, leading: bool
+    ) -> None:
+        await self._call("bind_conn", sid=sid, cid=cid, sock=link, leading=leading)
         self._state("bind_conn", sid, cid, "created", "stopped")
         self.connections[sid, cid] = "bound"
 

@@ -7,8 +7,10 @@ import os
 import socket
 
 from pyiscsi.errors import TransportError
+from pyiscsi.proto.effects import LoginResult
 from pyiscsi.proto.framer import Framer
 from pyiscsi.proto.limits import LOGIN_SEGMENT_MAX
+from pyiscsi.proto.settings import LoginSettings
 
 _READ_SIZE = 65536
 
@@ -29,6 +31,7 @@ class UserspaceConnection:
         self._framer = Framer(segment_max)
         self._loop = asyncio.get_running_loop()
         self.peer_address = _peer_address(sock)
+        self.says_goodbye = True
 
     @classmethod
     async def open(
@@ -38,12 +41,20 @@ class UserspaceConnection:
         sock.setblocking(False)
         return cls(sock, segment_max=segment_max)
 
-    def enter_full_feature(
-        self, segment_max: int, *, header_digest: bool = False, data_digest: bool = False
-    ) -> None:
-        """What the login agreed on holds from the next PDU on; `segment_max` bytes is ours."""
-        self._framer.segment_max = segment_max
-        self._framer.use_digests(header=header_digest, data=data_digest)
+    def adapt(self, settings: LoginSettings) -> LoginSettings:
+        """All numbers are ours to choose here."""
+        return settings
+
+    async def log_in_itself(self, settings: LoginSettings) -> LoginResult | None:
+        """Nobody else does."""
+        return None
+
+    async def enter_full_feature(self, result: LoginResult) -> None:
+        """What the login agreed on holds from the next PDU on."""
+        self._framer.segment_max = int(result["MaxRecvDataSegmentLength"])
+        self._framer.use_digests(
+            header=result["HeaderDigest"] == "CRC32C", data=result["DataDigest"] == "CRC32C"
+        )
 
     async def send_pdu(self, header: bytes, data: bytes) -> None:
         """Send one PDU; `data` without padding. Raises TransportError."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.repo.sources import PACKAGE, tree
 
-LEAVES = frozenset({"errors", "names", "env"})
+LEAVES = frozenset({"errors", "names", "env", "transports"})
 THIRD_PARTY = frozenset({"click", "pyroute2", "pyudev", "crcmod"})
 
 
@@ -35,19 +35,21 @@ TABLE = {
     "errors": _row(never="socket asyncio"),
     "names": _row(never="socket asyncio"),
     "env": _row(never="socket asyncio"),
+    "transports": _row(never="socket asyncio"),
     "proto": _row(packages="crcmod", never="asyncio socket os time random secrets subprocess"),
     "records": _row(never="asyncio"),
     "sysfs": _row(packages="pyudev", never="asyncio"),
+    "firmware": _row("records sysfs", never="asyncio socket subprocess"),
     "transport": _row("proto", "pyroute2"),
     "discovery": _row("proto transport sysfs"),
     "ipc": _row(),
     "printers": _row(never="asyncio socket subprocess click"),
-    "ops": _row("records sysfs ipc transport", never="asyncio"),
-    "daemon": _row("proto records sysfs transport discovery ipc"),
-    "cli": _row("ops printers ipc records sysfs daemon", "click", never="asyncio"),
+    "ops": _row("records sysfs firmware ipc transport", never="asyncio"),
+    "daemon": _row("proto records sysfs firmware transport discovery ipc"),
+    "cli": _row("ops printers ipc records sysfs firmware daemon", "click", never="asyncio"),
 }
 
-DATA_CLASSES = _row("records sysfs")
+DATA_CLASSES = _row("records sysfs firmware")
 """What printers may name in annotations only: the data they turn into lines."""
 
 

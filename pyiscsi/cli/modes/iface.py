@@ -20,6 +20,7 @@ from pyiscsi.errors import (
     error_text,
 )
 from pyiscsi.ops import ifaces
+from pyiscsi.ops.host_ifaces import set_up
 from pyiscsi.printers import iface as printer
 from pyiscsi.printers.record import record_lines
 
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
 def run(options: Options, context: Context, out: Output) -> int:
     """A combination of operations does nothing, as in the original."""
-    context.ifaces.ensure_dir()
+    for line in set_up(context):
+        out.notice(line)
     name = options.ifaces[0] if options.ifaces else ""
     if len(options.ifaces) > 1:
         out.notice(f"iface mode only accepts one interface. Using the first one {name}.")
@@ -118,6 +120,9 @@ def _apply_pairs(options: Options, name: str, context: Context, out: Output) -> 
         status = out.report_error(error)
         out.err(f"Could not update iface {name}: {error_text(status)}")
         return status
+    if options.op == OP_UPDATE:
+        for other in ifaces.sharing_vlan(context, name):
+            out.out(f"{other} updated.")
     out.out(f"{name} updated.")
     return ExitCode.SUCCESS
 

@@ -69,6 +69,7 @@ def tree_details(
     context: Context, found: list[Session], blocks: printer.Blocks, *, secrets: bool
 ) -> printer.Details:
     """What a tree of these sessions needs from iscsid and from the SCSI layer."""
+    sessions.name_ifaces(context, found)
     return printer.Details(
         states=sessions.states(context, found),
         devices=sessions.devices_of(context, found) if blocks.devices else None,

@@ -25,7 +25,7 @@ def do_login(
     """Log in to each record's portal; `closing_line` tells at the end that some did not work."""
     from pyiscsi.ops.login import login_all
 
-    status = login_all(context, records, wait=wait, report=_login_reporter(out))
+    status = login_all(context, records, wait=wait, report=login_reporter(out))
     if status and closing_line:
         out.err(_NOT_ALL_PORTALS)
     return status
@@ -35,7 +35,7 @@ def do_login_again(context: Context, out: Output, record: Record) -> int:
     """One more session of a record that has some."""
     from pyiscsi.ops.login import login_again
 
-    status = login_again(context, record, _login_reporter(out))
+    status = login_again(context, record, login_reporter(out))
     if status:
         out.err(_NOT_ALL_PORTALS)
     return status
@@ -45,7 +45,7 @@ def do_loginall(context: Context, out: Output, mode: str, wait: bool) -> int:
     """`-L mode`. Raises InvalidArgument and NoObjectsFound."""
     from pyiscsi.ops.login import login_by_startup
 
-    return login_by_startup(context, mode, wait, _login_reporter(out))
+    return login_by_startup(context, mode, wait, login_reporter(out))
 
 
 def do_logout(
@@ -63,10 +63,25 @@ def do_logout(
         found = logout.of_startup(context, startup)
     else:
         found = _select(context, pattern, sid)
+        if not found and _give_up_logins(context, out, pattern):
+            return ExitCode.SUCCESS
     status = logout.logout_all(context, found, _logout_reporter(out))
+    if sid is None and startup is None:
+        _give_up_logins(context, out, pattern)
     if status:
         out.err("Could not logout of all requested sessions")
     return status
+
+
+def _give_up_logins(context: Context, out: Output, pattern: Pattern | None) -> bool:
+    """Whether there were any."""
+    from pyiscsi.names import Pattern
+    from pyiscsi.ops.logout import give_up_logins
+
+    given_up = give_up_logins(context, pattern or Pattern())
+    for key in given_up:
+        out.out(f"Login to {_key_text(key)} given up.")
+    return bool(given_up)
 
 
 def do_rescan(
@@ -145,7 +160,15 @@ def _present_text(event: events.LoginPresent) -> str:
     )
 
 
-def _login_reporter(out: Output) -> Callable[[LoginEvent], None]:
+def failed_login_lines(event: events.LoginFailed) -> list[str]:
+    return [
+        *event.lines,
+        f"Could not login to {_key_text(event.key)}.",
+        f"initiator reported error ({event.code} - {event.text})",
+    ]
+
+
+def login_reporter(out: Output) -> Callable[[LoginEvent], None]:
     def report(event: LoginEvent) -> None:
         match event:
             case events.LoginRequested():
@@ -156,8 +179,8 @@ def _login_reporter(out: Output) -> Callable[[LoginEvent], None]:
                 out.out(f"Login to {_key_text(event.key)} successful.")
                 out.before_waiting()
             case events.LoginFailed():
-                what = f"Could not login to {_key_text(event.key)}."
-                _failure(out, event.lines, what, event.code, event.text)
+                for line in failed_login_lines(event):
+                    out.err(line)
             case events.LoginPresent():
                 out.err(_present_text(event))
             case events.PortalsMissed():
@@ -173,6 +196,9 @@ def _login_reporter(out: Output) -> Callable[[LoginEvent], None]:
 def _logout_reporter(out: Output) -> Callable[[LogoutEvent], None]:
     def report(event: LogoutEvent) -> None:
         where = _session_text(event.session)
+        if event.session.is_flash:
+            _report_firmware_logout(event, out)
+            return
         match event:
             case events.LogoutRequested():
                 out.out(f"Logging out of session {where}")
@@ -184,6 +210,19 @@ def _logout_reporter(out: Output) -> Callable[[LogoutEvent], None]:
                 _failure(out, event.lines, f"Could not logout of {where}.", event.code, event.text)
 
     return report
+
+
+def _report_firmware_logout(event: LogoutEvent, out: Output) -> None:
+    sid = event.session.sid
+    match event:
+        case events.LogoutRequested():
+            out.out(f"Logout sid {sid}.")
+        case events.LogoutSucceeded():
+            out.out(f"Logout of sid {sid} successful.")
+        case events.LogoutFailed():
+            for line in event.lines:
+                out.err(line)
+            out.err(f"Logout of sid {sid} failed.")
 
 
 def _rescan_reporter(out: Output) -> Callable[[RescanEvent], None]:

@@ -188,13 +188,21 @@ def test_all_recover(idle_lab: Lab, load: Load) -> None:
     text = idle_lab.daemon.text()
     assert text.count("is operational after recovery") == COUNT
     machine.figure(f"{COUNT} sessions back {seconds:.2f} s after their targets")
-    idle_lab.daemon.kill()
+    _show_open_iscsis_recovery(idle_lab)
+
+
+def _show_open_iscsis_recovery(lab: Lab) -> None:
+    """The same with open-iscsi's daemon; printed, not judged."""
+    lab.daemon.kill()
     with machine.using("debian"):
-        idle_lab.daemon.start()
-        machine.wait_until(lambda: logged_in() == COUNT, "taken over", timeout_s=600)
-        time.sleep(5)
-        theirs = recover_all()
-    machine.figure(f"open-iscsi: {theirs:.2f} s")
+        lab.daemon.start()
+        try:
+            machine.wait_until(lambda: logged_in() == COUNT, "taken over", timeout_s=600)
+            time.sleep(5)
+            words = f"{recover_all():.2f} s"
+        except machine.Timeout as error:
+            words = f"{error} ({logged_in()} of {COUNT} are)"
+    machine.figure(f"open-iscsi: {words}")
 
 
 @pytest.mark.parametrize("load", [("node.session.timeo.replacement_timeout = 5",)], indirect=True)

@@ -380,8 +380,8 @@ def _check_others(case: Case, login_status: int | None) -> None:
     assert "internal error" not in case.log
 
 
-def test_nothing_to_log_out_of_while_connecting(shared: Lab) -> None:
-    """A first login that waits for its TCP connection has no session yet: 21 at once."""
+def test_logout_while_connecting(shared: Lab) -> None:
+    """A first login that waits for its TCP connection has no session yet, and ends all the same."""
     lab = shared
     if not lab.daemon.is_running:
         lab.start(*CONFIGURATION)
@@ -391,15 +391,18 @@ def test_nothing_to_log_out_of_while_connecting(shared: Lab) -> None:
     lab.adm(f"-m node -o new -T {iqn} -p {FAR},1", 0)
     idle_s = _idle_s()
     command = ["iscsiadm", "-m", "node", "-T", iqn, "-l"]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as login:
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as login:
         machine.wait_until(_is_connecting, "SYN is sent")
         done = machine.run(f"iscsiadm -m node -T {iqn} -u")
         idle_s = max(idle_s, _idle_s())
-        assert login.poll() is None
-        login.kill()
-    assert done.rc == 21, done
-    assert done.err == "iscsiadm: No matching sessions found\n"
+        _, err = login.communicate(timeout=30)
+    assert (done.rc, done.err) == (0, ""), done
+    portal = FAR.replace(":", ",")
+    assert done.out == f"Login to [iface: default, target: {iqn}, portal: {portal}] given up.\n"
     assert done.seconds < ALLOWANCE_S + idle_s
+    assert login.returncode == LOGIN_BROKEN_OFF
+    assert b"Could not login to" in err
+    assert not _is_connecting()
 
 
 def _is_connecting() -> bool:

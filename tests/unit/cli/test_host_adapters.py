@@ -357,8 +357,11 @@ def test_apply(machine: Machine, driver: Driver, iface: str) -> None:
 
 
 def test_apply_all(machine: Machine, driver: Driver, iface: str) -> None:
-    """The ifaces of this host only."""
+    """The ifaces of this host only: two of ours, and those it has by itself."""
     machine.run_line(f"{iface} -o update -n iface.state -v disable")
+    for kind in ("ipv4.0", "ipv6.0", "ipv6.1"):
+        own = f"-I qla4xxx.02:fa:e0:00:00:01.{kind}"
+        assert machine.run_line(f"-m iface {own} -o update -n iface.state -v disable").status == 0
     new = "-o new -n iface.state -v disable -n iface.transport_name -v qla4xxx"
     machine.run_line(f"-m iface -I hba.ipv6 {new} -n iface.hwaddress -v 02:fa:e0:00:00:01")
     machine.run_line(f"-m iface -I other {new} -n iface.hwaddress -v 02:fa:e0:00:00:02")
@@ -366,7 +369,7 @@ def test_apply_all(machine: Machine, driver: Driver, iface: str) -> None:
     done = "Applied settings to ifaces attached to host1.\n"
     check(machine.run_line("-m iface -H 1 -o applyall"), 0, done)
     (request,) = driver.requests
-    assert request.fields == {"host_no": 1, "count": 2}
+    assert request.fields == {"host_no": 1, "count": 5}
 
 
 def test_apply_is_refused(machine: Machine, driver: Driver, iface: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pyiscsi.daemon import adopt
 from pyiscsi.daemon import registry as registry_module
 from pyiscsi.errors import SessionNotFound
 from pyiscsi.records.nodes import NodeStore
@@ -102,6 +103,26 @@ def test_record_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     offer = house.target.logins[0].data
     for pair in (b"InitialR2T=Yes", b"ImmediateData=No", b"FirstBurstLength=65536"):
         assert pair in offer.split(b"\0")
+
+
+@pytest.mark.parametrize(
+    ("transport", "address"), [("bnx2i", "192.0.2.11"), ("qla4xxx", ""), ("iscsi_tcp", "")]
+)
+def test_record_missing_of_an_adapters_session(
+    tmp_path: Path, transport: str, address: str
+) -> None:
+    """It stays bound to its adapter, with the address it was given where one is."""
+    house = House(tmp_path)
+    house.kernel.put(3)
+    house.sysfs.write(house.sysfs.root / "devices/host0/scsi_host/host0", proc_name=transport)
+    host = house.sysfs.root / "class/iscsi_host/host0"
+    host.mkdir()
+    house.sysfs.write(host, hwaddress="02:fa:e0:00:00:01", ipaddress="192.0.2.11")
+    found = adopt.find(house.env, "", house.sysfs.tree, 3)
+    assert found is not None
+    record = found.record
+    mac = "" if transport == "iscsi_tcp" else "02:fa:e0:00:00:01"
+    assert (record["iface.hwaddress"], record["iface.ipaddress"]) == (mac, address)
 
 
 @pytest.mark.parametrize(

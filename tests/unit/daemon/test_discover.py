@@ -43,7 +43,7 @@ def env(tmp_path: Path) -> Env:
 
 class Drivers:
     async def transport(self, name: str) -> object:
-        if name != "bnx2i":
+        if name not in ("bnx2i", "iser"):
             raise TransportError(exit_code=ExitCode.TRANSPORT_NOT_FOUND)
         return object()
 

@@ -9,7 +9,15 @@ import pytest
 
 from pyiscsi.daemon.registry import Registry
 from pyiscsi.daemon.session import Session
-from pyiscsi.errors import ExitCode, PyIscsiError, SessionExists, SessionNotFound, TransportError
+from pyiscsi.errors import (
+    ExitCode,
+    LoggedOut,
+    PyIscsiError,
+    SessionExists,
+    SessionNotFound,
+    TransportError,
+)
+from pyiscsi.names import Pattern
 from pyiscsi.transport.base import SessionUnbound, Statistics
 from pyiscsi.transport.scripted import ScriptedKernel, ScriptedTransport
 from tests.unit.daemon.actor_parts import INITIATOR, House, node, run, until
@@ -107,6 +115,33 @@ def test_several_sessions_when_asked_for(tmp_path: Path) -> None:
         await registry.close()
 
     run(test())
+
+
+def test_logins_that_are_given_up(tmp_path: Path) -> None:
+    """Only those that were meant, and only as long as the kernel has no session of theirs."""
+    house = House(tmp_path)
+
+    async def test() -> None:
+        registry = house.registry()
+        await registry.login(node(address="192.0.2.9"))
+        house.network.hangs = True
+        logins = [asyncio.create_task(registry.login(node(address=f"192.0.2.{n}"))) for n in (1, 2)]
+        await until(lambda: len(house.network.connected) == 3)
+        ended = await registry.give_up_logins(Pattern(address="192.0.2.1"))
+        assert [key.address for key in ended] == ["192.0.2.1"]
+        with pytest.raises(LoggedOut):
+            await logins[0]
+        assert not logins[1].done()
+        for other in (Pattern(port=3261), Pattern("iqn.a:no"), Pattern(iface="no")):
+            assert await registry.give_up_logins(other) == []
+        assert [key.address for key in await registry.give_up_logins(Pattern())] == ["192.0.2.2"]
+        with pytest.raises(LoggedOut):
+            await logins[1]
+        assert registry.states(None) == {1: ("LOGGED IN", "NO CHANGE")}
+        await registry.close()
+
+    run(test())
+    assert house.network.all_closed()
 
 
 def test_a_login_that_failed_may_be_repeated(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pyiscsi.daemon.requests import Requests
 from pyiscsi.daemon.settings import Settings
 from pyiscsi.errors import InvalidArgument, SessionNotFound
+from pyiscsi.names import NodeKey, Pattern
 from pyiscsi.records.record import Record
 from pyiscsi.records.schema import NODE
 from pyiscsi.transport.base import Statistics
@@ -28,6 +29,10 @@ class Sessions:
         if sid != 3:
             raise SessionNotFound
         self.calls.append((sid,))
+
+    async def give_up_logins(self, pattern: Pattern) -> list[NodeKey]:
+        self.calls.append((pattern.target, pattern.address, pattern.port, pattern.iface))
+        return [NodeKey("iqn.a:1", "192.0.2.1", 3260, 1, "default")]
 
     async def stats(self, sid: int) -> Statistics:
         return Statistics({"txdata_octets": 1, "rxdata_octets": 2}, {"eh_abort_cnt": 0})
@@ -64,7 +69,8 @@ def daemon() -> Fixture:
 
 def test_the_ops_are_those_of_the_protocol(daemon: Fixture) -> None:
     assert set(daemon.table) == {
-        "config", "discover", "login", "logout", "ping", "session_info", "stats", "stop",
+        "config", "discover", "give_up_logins", "login", "logout", "ping", "session_info", "stats",
+        "stop",
     }  # fmt: skip
     outliving = {op for op, row in daemon.table.items() if row.outlives_client}
     assert outliving == {"login", "logout"}
@@ -97,6 +103,13 @@ def test_logout(daemon: Fixture) -> None:
     assert daemon.ask("logout", {"sid": 3}) == {}
     with pytest.raises(SessionNotFound):
         daemon.ask("logout", {"sid": 4})
+
+
+def test_give_up_logins(daemon: Fixture) -> None:
+    key = ["iqn.a:1", "192.0.2.1", 3260, 1, "default"]
+    assert daemon.ask("give_up_logins", {"target": "iqn.a:1", "port": 3260}) == {"logins": [key]}
+    assert daemon.ask("give_up_logins", {}) == {"logins": [key]}
+    assert daemon.sessions.calls == [("iqn.a:1", "", 3260, ""), ("", "", -1, "")]
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,9 @@ class Mute:
         self._answers = []
         self.peer_address = connection.peer_address
 
-    def enter_full_feature(self, segment_max, **digests):
-        self._connection.enter_full_feature(segment_max, **digests)
+        self.adapt = connection.adapt
+        self.log_in_itself = connection.log_in_itself
+        self.enter_full_feature = connection.enter_full_feature
 
     async def send_pdu(self, header, data):
         await self._connection.send_pdu(header, data)
@@ -292,6 +293,8 @@ class Stuck:
 
     def __init__(self, connection, failing_send, error):
         self._connection = connection
+        self.adapt = connection.adapt
+        self.log_in_itself = connection.log_in_itself
         self._sends_left = failing_send
         self._error = error
 

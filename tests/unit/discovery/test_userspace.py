@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from pyiscsi.errors import RemoteProtocolError, TransportError
+from pyiscsi.proto.effects import LoginResult
 from pyiscsi.proto.framer import Framer
 from pyiscsi.proto.pdu import NopIn, NopOut
 from pyiscsi.transport.userspace import ConnectionClosed, UserspaceConnection
@@ -62,9 +63,14 @@ def test_sending_a_segment_larger_than_the_socket_buffer():
     assert on_pair(scenario)
 
 
+def agreed(**negotiated):
+    negotiated["MaxRecvDataSegmentLength"] = 65536
+    return LoginResult(negotiated, None, "", 0, 0, 8192)
+
+
 def test_digests_after_login():
     async def scenario(connection, peer):
-        connection.enter_full_feature(65536, header_digest=True, data_digest=True)
+        await connection.enter_full_feature(agreed(HeaderDigest="CRC32C", DataDigest="CRC32C"))
         digested = Framer()
         digested.use_digests(header=True, data=True)
         await send(peer, wire(PING, digested))
