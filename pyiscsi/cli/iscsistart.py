@@ -1,4 +1,4 @@
-"""The iscsistart command line; the login itself is pyiscsi.daemon.boot."""
+"""The iscsistart command line; the logins themselves are pyiscsi.daemon.boot."""
 
 from __future__ import annotations
 
@@ -17,10 +17,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pyiscsi.firmware.entry import BootEntry
+
 PROGRAM = "iscsistart"
 _TRY_LINE = "Try `iscsistart --help' for more information.\n"
-_CHAP_MAX = 256
-"""Bytes of a CHAP name or secret (open-iscsi AUTH_STR_MAX_LEN)."""
+_MAX = {
+    # bytes (open-iscsi AUTH_STR_MAX_LEN, TARGET_NAME_MAXLEN, NI_MAXHOST)
+    "username": 256,
+    "password": 256,
+    "username_in": 256,
+    "password_in": 256,
+    "targetname": 255,
+    "address": 1025,
+}
 
 OPTIONS = (
     ("config", "c", VALUE),
@@ -75,17 +84,19 @@ _REQUIRED = (
 class BootSettings:
     """What to log in to. Secrets are not part of repr().
 
+    `entries`: targets of the boot firmware (-b); without any, the one of the command line.
     `params`: node record keys from -P in the order they apply: the first of the command line
     last, so that it wins over its repetitions (open-iscsi apply_params). `config_file`: -c.
     """
 
     __slots__ = (
-        "address", "config_file", "debug", "initiator_name", "params", "password", "password_in",
-        "port", "target_name", "tpgt", "username", "username_in",
+        "address", "config_file", "debug", "entries", "initiator_name", "params", "password",
+        "password_in", "port", "target_name", "tpgt", "username", "username_in",
     )  # fmt: skip
 
     def __init__(self, config_file: str) -> None:
         self.config_file = config_file
+        self.entries: list[BootEntry] = []
         self.initiator_name = ""
         self.target_name = ""
         self.address = ""
@@ -119,7 +130,7 @@ def main(argv: Sequence[str] | None = None, out: Output | None = None) -> int:
 def _run(argv: Sequence[str], env: Env, out: Output) -> int:
     settings = _read(argv, env, out)
     for attribute, what in _REQUIRED:
-        if getattr(settings, attribute) in ("", UNKNOWN_TPGT):
+        if not settings.entries and getattr(settings, attribute) in ("", UNKNOWN_TPGT):
             out.err(f"{what} not set. Exiting iscsistart")
             return ExitCode.INVALID
     _check_params(settings, out)
@@ -138,22 +149,24 @@ def _read(argv: Sequence[str], env: Env, out: Output) -> BootSettings:
             raise Done(ExitCode.INVALID)
         if token.letter in _VALUES:
             attribute, convert = _VALUES[token.letter]
+            _check_length(_LIMITED.get(token.letter, ""), token.value, out)
             setattr(settings, attribute, convert(token.value))
         elif token.letter in _CHAP:
-            setattr(settings, _CHAP[token.letter], _chap(_CHAP[token.letter], token.value, out))
+            _check_length(_CHAP[token.letter], token.value, out)
+            setattr(settings, _CHAP[token.letter], token.value)
         elif token.letter == "P":
             settings.params.insert(0, _param(token.value, out))
         else:
-            _IMMEDIATE[token.letter](out)
+            _IMMEDIATE[token.letter](settings, env, out)
     return settings
 
 
-def _chap(name: str, value: str, out: Output) -> str:
-    if len(value.encode("utf-8", "surrogateescape")) > _CHAP_MAX:
-        shown = value if name.startswith("username") else "********"
-        out.out(f"{PROGRAM}: invalid {name} {shown}. Max {name} length is {_CHAP_MAX}.")
+def _check_length(name: str, value: str, out: Output) -> None:
+    size = len(value.encode("utf-8", "surrogateescape"))
+    if size > _MAX.get(name, size):
+        shown = "********" if name.startswith("password") else value
+        out.out(f"{PROGRAM}: invalid {name} {shown}. Max {name} length is {_MAX[name]}.")
         raise Done(ExitCode.INVALID)
-    return value
 
 
 def _param(text: str, out: Output) -> tuple[str, str]:
@@ -180,24 +193,62 @@ def _check_params(settings: BootSettings, out: Output) -> None:
             raise Done(ExitCode.GENERIC) from error
 
 
-def _version(out: Output) -> None:
+def _version(_settings: BootSettings, _env: Env, out: Output) -> None:
     out.out(f"{PROGRAM} version {INTERFACE_VERSION}")
     raise Done(ExitCode.SUCCESS)
 
 
-def _help(out: Output) -> None:
+def _help(_settings: BootSettings, _env: Env, out: Output) -> None:
     out.out_lines(_HELP.splitlines())
     raise Done(ExitCode.SUCCESS)
 
 
-def _refuse(*lines: str) -> Callable[[Output], None]:
-    """A firmware option. Boot firmware is not read yet: the answer of a machine without any."""
+def _entries(env: Env, out: Output, missing: str) -> list[BootEntry]:
+    """The targets of the firmware; ends the program with the line `missing` if there are none."""
+    from pyiscsi.firmware import find
+    from pyiscsi.sysfs.tree import SysfsTree
 
-    def refuse(out: Output) -> None:
-        out.out_lines(lines)
+    found = find.entries(env, SysfsTree(env.sysfs_root), out.notices)
+    if not found:
+        out.out(missing)
         raise Done(ExitCode.NO_OBJECTS_FOUND)
+    return found
 
-    return refuse
+
+def _connect(settings: BootSettings, env: Env, out: Output) -> None:
+    """-b: the targets, once there is one that was booted from, and the name used with it."""
+    from pyiscsi.firmware import find
+    from pyiscsi.sysfs.tree import SysfsTree
+
+    name = find.boot_initiator(env, SysfsTree(env.sysfs_root))
+    if name is None:
+        out.out("Could not get boot entry.")
+        raise Done(ExitCode.NO_OBJECTS_FOUND)
+    settings.initiator_name = name
+    settings.entries = _entries(env, out, "Could not setup fw entries.")
+
+
+def _network(_settings: BootSettings, env: Env, out: Output) -> None:
+    from pyiscsi.ops import boot_network
+    from pyiscsi.sysfs.tree import SysfsTree
+
+    entries = _entries(env, out, "Could not setup fw entries.")
+    report = boot_network.Report(out.out, out.err)
+    works = boot_network.set_up(env, SysfsTree(env.sysfs_root), entries, report)
+    raise Done(ExitCode.SUCCESS if works else ExitCode.GENERIC)
+
+
+def _print(_settings: BootSettings, env: Env, out: Output) -> None:
+    from pyiscsi.firmware import node
+    from pyiscsi.printers.firmware import entry_pairs
+    from pyiscsi.printers.record import record_lines
+    from pyiscsi.sysfs.tree import SysfsTree
+
+    tree = SysfsTree(env.sysfs_root)
+    for entry in _entries(env, out, "Could not get list of targets from firmware."):
+        transport = node.transport_name(entry, tree, out.notices)
+        out.out_lines(record_lines(INTERFACE_VERSION, entry_pairs(entry, transport)))
+    raise Done(ExitCode.SUCCESS)
 
 
 _VALUES: dict[str, tuple[str, Callable[[str], object]]] = {
@@ -209,11 +260,12 @@ _VALUES: dict[str, tuple[str, Callable[[str], object]]] = {
     "p": ("port", leading_int),
     "d": ("debug", leading_int),
 }
+_LIMITED = {"t": "targetname", "a": "address"}
 _CHAP = {"u": "username", "w": "password", "U": "username_in", "W": "password_in"}
-_IMMEDIATE: dict[str, Callable[[Output], None]] = {
-    "b": _refuse("Could not get boot entry."),
-    "N": _refuse("Could not setup fw entries."),
-    "f": _refuse("Could not get list of targets from firmware."),
+_IMMEDIATE: dict[str, Callable[[BootSettings, Env, Output], None]] = {
+    "b": _connect,
+    "N": _network,
+    "f": _print,
     "v": _version,
     "h": _help,
 }

@@ -1,6 +1,6 @@
-"""iscsistart: log in to one target with the daemon's own parts, in this process, and leave.
+"""iscsistart: log in with the daemon's own parts, in this process, and leave.
 
-The session stays in the kernel; an iscsid that starts later takes it over as it is.
+The sessions stay in the kernel; an iscsid that starts later takes them over as they are.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
+from collections.abc import Sequence
 from typing import Protocol
 
 from pyiscsi import INTERFACE_VERSION
@@ -16,25 +18,37 @@ from pyiscsi.daemon.logsetup import NAME, threshold
 from pyiscsi.daemon.registry import Registry
 from pyiscsi.daemon.settings import Settings
 from pyiscsi.env import Env
-from pyiscsi.errors import PyIscsiError, error_text
+from pyiscsi.errors import ExitCode, PyIscsiError, error_text
+from pyiscsi.firmware import node
+from pyiscsi.firmware.entry import BootEntry
+from pyiscsi.names import DEFAULT_IFACE
+from pyiscsi.records.config import Config, read_scalar
 from pyiscsi.records.record import Record
-from pyiscsi.records.schema import NODE
+from pyiscsi.records.schema import IFACE, NODE
+from pyiscsi.sysfs.tree import SysfsTree
 from pyiscsi.transport.kernel import Kernel
 
-_FORCED = (
-    # Booting waits longer for a target, and a root disk must not be given up because pings are
-    # late (open-iscsi usr/iscsistart.c); -P overrides.
-    ("node.session.initial_login_retry_max", "30"),
-    ("node.conn[0].timeo.noop_out_interval", "0"),
-    ("node.conn[0].timeo.noop_out_timeout", "0"),
-    ("node.session.scan", "auto"),
-)
+log = logging.getLogger(NAME)
+
+OTHER_PATHS_S = 10.0
+"""How much longer the other targets get once one has a session: enough for any that answers."""
+
+_OTHERS_OF = {
+    # what -P changes: settings that would then belong to another device
+    "iface.net_ifacename": ("iface.hwaddress",),
+    "iface.hwaddress": ("iface.net_ifacename",),
+}
+_TRANSPORT = "iface.transport_name"
 
 
 class Boot(Protocol):
-    """What to log in to; `params` are node record keys in the order they apply."""
+    """What to log in to: `entries` of the firmware, or the one target of the command line.
+
+    `params` are node record keys in the order they apply.
+    """
 
     config_file: str
+    entries: list[BootEntry]
     initiator_name: str
     target_name: str
     address: str
@@ -53,11 +67,23 @@ class _Stderr(logging.Handler):
         sys.stderr.write(f"iscsistart: {self.format(record)}\n")
 
 
-def boot_record(boot: Boot) -> Record:
-    """The node record of this login: built-in defaults, the command line, -P.
+def boot_records(boot: Boot, tree: SysfsTree, problems: list[str]) -> list[Record]:
+    """The node records of this run. Lines about the firmware and the settings go to `problems`.
 
     Raises InvalidArgument.
     """
+    if boot.entries:
+        defaults = Config(boot.config_file).defaults(NODE)
+        records = [node.login_record(defaults, one, tree, problems) for one in boot.entries]
+    else:
+        records = [_record_of_line(boot)]
+    for record in records:
+        _apply(boot.params, record)
+    return node.without_repeats(records)
+
+
+def _record_of_line(boot: Boot) -> Record:
+    """Built-in defaults and the command line."""
     record = Record(NODE)
     identity = (
         ("node.name", boot.target_name),
@@ -71,45 +97,109 @@ def boot_record(boot: Boot) -> Record:
         ("node.session.auth.password_in", boot.password_in),
         ("iface.initiatorname", boot.initiator_name),
     )
-    for key, value in (*identity, *_FORCED, *boot.params):
+    for key, value in (*identity, *node.FORCED):
         record.set(key, value)
     return record
 
 
+def _apply(params: Sequence[tuple[str, str]], record: Record) -> None:
+    """-P. What it binds to takes the place of what the firmware binds to."""
+    names = {name for name, _ in params}
+    if _TRANSPORT in names:
+        record.values |= Record(IFACE, {"iface.iscsi_ifacename": DEFAULT_IFACE}).values
+    for name in names:
+        for other in _OTHERS_OF.get(name, ()):
+            record.values[other] = ""
+    for name, value in params:
+        record.set(name, value)
+
+
 def run(boot: Boot, env: Env) -> int:
-    """Log in and report; 0, or 1 whatever went wrong."""
-    log = logging.getLogger(NAME)
+    """Log in and report; 0 once a target has a new session, 1 whatever went wrong.
+
+    SIGINT is ignored: a key pressed on the console must not cost the root disk.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     log.setLevel(threshold(boot.debug))
     handler = _Stderr()
     log.addHandler(handler)
-    log.info("version %s", INTERFACE_VERSION)
-    print(
-        f"iscsistart: Logging into {boot.target_name} {boot.address}:{boot.port},{boot.tpgt}",
-        flush=True,
-    )
     try:
-        asyncio.run(_log_in(boot, env))
+        log.info("version %s", INTERFACE_VERSION)
+        problems: list[str] = []
+        records = boot_records(boot, SysfsTree(env.sysfs_root), problems)
+        for line in problems:
+            log.warning("%s", line)
+        for record in records:
+            key = record.node_key()
+            where = f"{key.address}:{key.port},{key.tpgt}"
+            print(f"iscsistart: Logging into {key.target} {where}", flush=True)
+        return asyncio.run(_log_in(boot, env, records))
     except PyIscsiError as error:
-        code = error.exit_code
-        log.error("initiator reported error (%d - %s)", code, error_text(code))
+        _report(error)
         return 1
     finally:
         log.removeHandler(handler)
-    return 0
 
 
-async def _log_in(boot: Boot, env: Env) -> None:
+def _report(error: PyIscsiError) -> None:
+    code = error.exit_code
+    log.error("initiator reported error (%d - %s)", code, error_text(code))
+
+
+def _initiator_name(boot: Boot, env: Env) -> str:
+    return boot.initiator_name or read_scalar(env.initiatorname_file, "InitiatorName")[0] or ""
+
+
+async def _log_in(boot: Boot, env: Env, records: Sequence[Record]) -> int:
     settings = Settings(
         boot.config_file,
         env.initiatorname_file,
-        initiator_name=boot.initiator_name,
+        initiator_name=_initiator_name(boot, env),
         initiator_alias=os.uname().nodename,
     )
     kernel = Kernel(env)
     await kernel.open()
     registry = Registry(kernel, env, settings)
     try:
-        await registry.login(boot_record(boot))
+        return await _log_in_to_all(registry, records)
     finally:
         await registry.close()
         await kernel.close()
+
+
+async def _log_in_to_all(registry: Registry, records: Sequence[Record]) -> int:
+    """All at the same time. The first session is enough: after it the rest has OTHER_PATHS_S."""
+    logins = {asyncio.create_task(registry.login(record)): record for record in records}
+    pending = {*logins}
+    now = asyncio.get_running_loop().time
+    until: float | None = None
+    while pending:
+        limit_s = None if until is None else max(0.0, until - now())
+        done, pending = await asyncio.wait(
+            pending, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not done:
+            break
+        for task in done:
+            error = task.exception()
+            if error is None:
+                until = until or now() + OTHER_PATHS_S
+            elif isinstance(error, PyIscsiError):
+                _report_path(logins[task], error, is_alone=len(records) == 1)
+            else:
+                raise error
+    for task in pending:
+        task.cancel()
+        _report_path(logins[task], _given_up(), is_alone=False)
+    return 1 if until is None else 0
+
+
+def _given_up() -> PyIscsiError:
+    return PyIscsiError(exit_code=ExitCode.TRANSPORT_TIMEOUT)
+
+
+def _report_path(record: Record, error: PyIscsiError, *, is_alone: bool) -> None:
+    if not is_alone:
+        key = record.node_key()
+        log.error("Could not log in to %s %s:%d.", key.target, key.address, key.port)
+    _report(error)

@@ -62,6 +62,69 @@ def login_all(
     return status or failed
 
 
+def log_in_at_once(
+    context: Context, records: Sequence[Record], report: Report, *, wait: bool
+) -> list[int]:
+    """Make the sessions that records lack, all at the same time; returns a status for each record.
+
+    Told record after record, as if one was made after the other; a record that has its sessions
+    counts as SESSION_EXISTS. Without `wait` the daemon goes on alone.
+    """
+    running = _running(context)
+    logins: list[list[tuple[NodeKey, Pending | IpcError]]] = []
+    told: list[list[LoginEvent]] = []
+    for record in records:
+        key = record.node_key()
+        requested = record.get_int("node.session.nr_sessions")
+        present = _count(running, key, record[_TRANSPORT_KEY])
+        several = {"multiple": requested > 1}
+        missing = range(requested - present)
+        logins.append([(key, _try_to_send(context, record, several)) for _ in missing])
+        enough = events.LoginPresent(key.iface, requested, present)
+        requests = [events.LoginRequested(key, requested > 1) for _ in missing]
+        told.append([*requests] or [enough])
+    return [
+        _tell(requests, sent, report, wait=wait)
+        for requests, sent in zip(told, logins, strict=True)
+    ]
+
+
+def have_session(context: Context, records: Sequence[Record]) -> bool:
+    """Whether one of the records has a session."""
+    running = _running(context)
+    return any(_count(running, one.node_key(), one[_TRANSPORT_KEY]) for one in records)
+
+
+def _try_to_send(context: Context, record: Record, extra: dict[str, bool]) -> Pending | IpcError:
+    try:
+        return send(context, "login", {"record": record.to_map(), **extra})
+    except IpcError as error:
+        return error
+
+
+def _tell(
+    told: Sequence[LoginEvent],
+    sent: Sequence[tuple[NodeKey, Pending | IpcError]],
+    report: Report,
+    *,
+    wait: bool,
+) -> int:
+    """What became of the logins of one record; its first failure's status."""
+    if not sent:
+        report(told[0])
+        return ExitCode.SESSION_EXISTS
+    status = 0
+    for event, (key, pending) in zip(told, sent, strict=True):
+        report(event)
+        if isinstance(pending, IpcError):
+            report(events.LoginFailed(key, pending.exit_code, extra_lines(pending)))
+            status = status or pending.exit_code
+        elif wait:
+            failed = _await_all([(key, pending)], report)
+            status = status or failed
+    return status
+
+
 def login_again(context: Context, record: Record, report: Report) -> int:
     """One more session of a record, however many there are (`session -r N -o new`)."""
     sent: Sent = []

@@ -24,18 +24,28 @@ _NOT_COPIED = "iface.prefix_len"
 
 
 class Found:
-    """One portal of one target, seen through one iface."""
+    """One portal of one target, seen through one iface.
 
-    __slots__ = ("address", "iface", "port", "target", "tpgt")
+    `defaults`: what its record begins with, where that is not the same for all that was found.
+    """
+
+    __slots__ = ("address", "defaults", "iface", "port", "target", "tpgt")
 
     def __init__(
-        self, target: str, address: str, port: int, tpgt: int, iface: str = DEFAULT_IFACE
+        self,
+        target: str,
+        address: str,
+        port: int,
+        tpgt: int,
+        iface: str = DEFAULT_IFACE,
+        defaults: Record | None = None,
     ) -> None:
         self.target = target
         self.address = address
         self.port = port
         self.tpgt = tpgt
         self.iface = iface
+        self.defaults = defaults
 
     def key(self) -> NodeKey:
         return NodeKey(self.target, self.address, self.port, self.tpgt, self.iface)
@@ -227,9 +237,8 @@ def _record(
     except PyIscsiError as error:
         return _failed(found, error)
     iface = iface_records[found.iface]
-    return new_node_record(
-        defaults, found.target, found.address, found.port, found.tpgt, iface, source
-    )
+    base = found.defaults or defaults
+    return new_node_record(base, found.target, found.address, found.port, found.tpgt, iface, source)
 
 
 def _failed(found: Found, error: PyIscsiError) -> list[str]:

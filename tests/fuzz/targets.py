@@ -14,7 +14,7 @@ from typing import Any
 from hypothesis.strategies import SearchStrategy
 
 from pyiscsi.errors import PyIscsiError
-from tests.fuzz import machine, peers
+from tests.fuzz import firmware, machine, peers
 
 MEMORY_BYTES = 8 << 20
 """Far above what any input below needs, far below what a number in one could ask for."""
@@ -33,7 +33,11 @@ class Target:
 
 TARGETS = {
     name: Target(strategy, take)
-    for name, (strategy, take) in {**peers.TARGETS, **machine.TARGETS}.items()
+    for name, (strategy, take) in {
+        **peers.TARGETS,
+        **machine.TARGETS,
+        **firmware.TARGETS,
+    }.items()
 }
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS, check
 
-EXAMPLES = {"native-server": 150}
+EXAMPLES = {"native-server": 150, "firmware-table": 300, "bootpath": 300}
 """Where one input costs milliseconds."""
 
 

@@ -51,7 +51,7 @@ def run(options: Options, context: Context, out: Output) -> int:
     if options.type == "isns":
         return _isns(options, context, out)
     if options.type == "fw":
-        return perform_firmware(out)
+        return perform_firmware(options, context, out)
     if options.type == "slp":
         raise InvalidArgument(SLP_REFUSED)
     if options.portal_address is not None:
@@ -193,10 +193,11 @@ def _login(found: list[NodeKey], record: Record, context: Context, out: Output) 
     return do_login(context, out, records, True, closing_line=False)
 
 
-def perform_firmware(out: Output) -> int:
-    """Boot firmware is not read yet; answered as by a machine that has none."""
-    out.err(f"Could not get list of targets from firmware. (err {ExitCode.NO_OBJECTS_FOUND})")
-    return ExitCode.NO_OBJECTS_FOUND
+def perform_firmware(options: Options, context: Context, out: Output) -> int:
+    """What is to be found is in this machine's firmware: no daemon is asked."""
+    from pyiscsi.cli.modes import fw
+
+    return fw.perform_discovery(options, context, out)
 
 
 def list_all(level: int, context: Context, out: Output) -> int:

@@ -32,9 +32,7 @@ def run(options: Options, context: Context, out: Output) -> int:
     if options.type == "fw":
         if not options.discover:
             raise InvalidArgument("Invalid command. Possibly missing --discover argument.")
-        status = discovery.perform_firmware(out)
-        out.err("Could not perform fw discovery.")
-        return status
+        return discovery.perform_firmware(options, context, out)
     if options.portal_address is not None:
         raise InvalidArgument(
             "Invalid command. Possibly missing discovery --type."

@@ -1,17 +1,84 @@
-"""`iscsiadm -m fw`: targets the boot firmware names."""
+"""`iscsiadm -m fw`: targets the boot firmware names, and `-t fw` of the discovery modes."""
 
 from __future__ import annotations
 
-from pyiscsi.errors import ExitCode
+from pyiscsi import INTERFACE_VERSION
+from pyiscsi.cli.options import OP_DELETE, OP_NEW, OP_UPDATE
+from pyiscsi.errors import ExitCode, NoObjectsFound
+from pyiscsi.ops import discover, events, firmware
+from pyiscsi.printers.discovery import found_flat_lines, found_tree_lines
+from pyiscsi.printers.firmware import entry_pairs
+from pyiscsi.printers.record import record_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyiscsi.cli.options import Options
     from pyiscsi.cli.report import Output
     from pyiscsi.ops.context import Context
+    from pyiscsi.ops.events import LoginEvent
 
 
-def run(_options: Options, _context: Context, out: Output) -> int:
-    """Boot firmware is not read yet; answered as by a machine that has none."""
-    out.err(f"Could not get list of targets from firmware. (err {ExitCode.NO_OBJECTS_FOUND})")
-    return ExitCode.NO_OBJECTS_FOUND
+def run(options: Options, context: Context, out: Output) -> int:
+    """Show what the firmware says, or log in to it (-l)."""
+    if options.login:
+        return _log_in(options, context, out)
+    for entry, transport in firmware.shown(context):
+        out.out_lines(record_lines(INTERFACE_VERSION, entry_pairs(entry, transport)))
+    return ExitCode.SUCCESS
+
+
+def _log_in(options: Options, context: Context, out: Output) -> int:
+    """One path is enough; those that failed beside it are told of on stdout, because programs
+    take any text on stderr for a failure.
+    """
+    from pyiscsi.cli.modes.session_actions import failed_login_lines, login_reporter
+
+    report = login_reporter(out)
+    kept: list[LoginEvent] = []
+
+    def keep_failures(event: LoginEvent) -> None:
+        if isinstance(event, events.LoginFailed | events.LoginPresent):
+            kept.append(event)
+        else:
+            report(event)
+
+    status = firmware.log_in(context, options.params, keep_failures, wait=not options.no_wait)
+    for event in kept:
+        if status:
+            report(event)
+        elif isinstance(event, events.LoginFailed):
+            out.out_lines(failed_login_lines(event))
+    return status
+
+
+def perform_discovery(options: Options, context: Context, out: Output) -> int:
+    """`-t fw`: node records of all targets, their portals, and logins with -l."""
+    op = options.op or OP_NEW | OP_DELETE | OP_UPDATE
+    names: list[str] | None = None
+    if options.ifaces:
+        names, problems = discover.usable_ifaces(context, options.ifaces)
+        for line in problems:
+            out.notice(line)
+    wish = discover.Wish(
+        new=bool(op & OP_NEW),
+        update=bool(op & OP_UPDATE),
+        delete=bool(op & OP_DELETE),
+        ifaces=names,
+    )
+    try:
+        bound = firmware.discover(context, wish)
+    except NoObjectsFound as error:
+        status = out.report_error(error)
+        if options.ifaces:
+            out.err("Could not perform fw discovery.")
+        return status
+    keys = [one.key for one in bound]
+    if options.print_level in (-1, 0):
+        out.out_lines(found_flat_lines(keys))
+    elif options.print_level == 1:
+        out.out_lines(found_tree_lines(keys))
+    if not options.login:
+        return ExitCode.SUCCESS
+    from pyiscsi.cli.modes.session_actions import do_login
+
+    return do_login(context, out, firmware.records_of(context, bound), True, closing_line=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+
 import pytest
 
 from tests.kernel import lio, machine
@@ -52,6 +55,19 @@ def test_a_refused_login(idle_lab: Lab) -> None:
     assert refused.rc == 1
     assert "initiator reported error (24 - " in refused.err
     assert machine.session_ids() == []
+
+
+def test_a_key_on_the_console(idle_lab: Lab) -> None:
+    """D-093: SIGINT does not end it; the retry window does."""
+    settings = "initial_login_retry_max=1 -P node.conn[0].timeo.login_timeout=2"
+    words = f"{START} -p 3999 -P node.session.{settings}".split()
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == f"iscsistart: Logging into {IQN} 127.0.0.1:3999,1\n"
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=machine.COMMAND_S)
+    assert run.returncode == 1
+    assert "initiator reported error (8 - connection timed out)\n" in err
 
 
 def test_a_portal_that_is_away(idle_lab: Lab) -> None:

@@ -77,6 +77,7 @@ def db(machine, line):
         ("discovery -t st", 7, "iscsiadm: Please specify portal as <ipaddr>[:<ipport>]\n"),
         ("discovery -t isns", 7, "iscsiadm: Please specify portal as <ipaddr>:[<ipport>]\n"),
         ("discovery -t fw", 21, NO_FIRMWARE),
+        ("discoverydb -t fw -D", 21, NO_FIRMWARE),
         ("discovery -t slp", 7, "iscsiadm: SLP discovery is not fully implemented yet.\n"),
         (f"discovery -p {A}", 7, f"{NOT_FOUND}!\n"),
         (f"discovery -p {A} -D", 7, f"{NOT_FOUND}!\n"),
@@ -107,7 +108,7 @@ def db(machine, line):
             "iscsiadm: Invalid command. Possibly missing --discover argument.\n",
         ),
         (
-            "discoverydb -t fw -D",
+            "discoverydb -t fw -D -I default",
             21,
             f"{NO_FIRMWARE}iscsiadm: Could not perform fw discovery.\n",
         ),

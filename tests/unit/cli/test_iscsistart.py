@@ -101,6 +101,18 @@ def test_too_long(boots, letter, name, shown):
 
 
 @pytest.mark.parametrize(
+    ("letter", "name", "limit"), [("t", "targetname", 255), ("a", "address", 1025)]
+)
+def test_too_long_a_name(boots, letter, name, limit):
+    """Refused at once, on stdout."""
+    text = "x" * (limit + 1)
+    line = f"iscsistart: invalid {name} {text}. Max {name} length is {limit}.\n"
+    assert run(f"-{letter}", text) == (7, line, "")
+    assert boots == []
+    assert run(*TARGET, f"-{letter}", text[1:])[0] == 0
+
+
+@pytest.mark.parametrize(
     ("letter", "line"),
     [
         ("b", "Could not get boot entry."),
@@ -108,8 +120,10 @@ def test_too_long(boots, letter, name, shown):
         ("f", "Could not get list of targets from firmware."),
     ],
 )
-def test_firmware(boots, letter, line):
+def test_firmware(boots, letter, line, tmp_path, monkeypatch):
     """CLI-395: as on a machine without boot firmware."""
+    monkeypatch.setenv("SYSFS_PATH", str(tmp_path))
+    monkeypatch.setenv("PYISCSI_PROC_ROOT", str(tmp_path))
     assert run(f"-{letter}") == (21, f"{line}\n", "")
 
 
