@@ -1,5 +1,6 @@
 # make demo    iSCSI end to end on a real Linux kernel, in a guest, with every command shown
 # make test    every check and test there is, the kernel tests in the guest included
+# make test-full what takes too long for that: Debian's kernel in QEMU, iSER, real firmware tables, initramfs images
 # make check   what a commit needs: style, types, unit, data and repository tests (no root, no guest)
 # make bench   command times and system calls beside Debian's open-iscsi, on this machine and in the guest
 # make soak    a hundred sessions under I/O while the daemon is killed and the targets go, in the guest
@@ -18,7 +19,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo test check check-kernel soak soak-records bench parity fuzz fuzz-cli install uninstall fmt compile clean
+.PHONY: help demo test test-full check check-kernel soak soak-records bench parity fuzz fuzz-cli install uninstall fmt compile clean
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
 
@@ -43,6 +44,10 @@ demo: .venv/ready compile
 test: .venv/ready compile
 	@bash tests/lab/setup test
 	@bash tests/lab/run-tests
+
+test-full: .venv/ready compile
+	@bash tests/lab/setup full
+	$(BIN)/pytest -q --full --basetemp .lab/full tests/full
 
 check: .venv/ready
 	$(BIN)/ruff check

@@ -45,7 +45,7 @@ Description=Boot test
 Type=exec
 Environment=LAB_OUT={out}
 WorkingDirectory={project}
-ExecStart={python} -m tests.boot.inside check {whose}
+ExecStart={python} -m {module} check {whose}
 StandardOutput=append:{out}/check.log
 StandardError=append:{out}/check.log
 [Install]
@@ -82,6 +82,11 @@ def overlay(tree: Path) -> None:
 def serve(backing: Path) -> None:
     """Target UP on 127.0.0.1 with a file system; nothing listens on 127.0.0.2."""
     sh(f"truncate -s {DISK_MB}M {backing} && mkfs.ext4 -q -L {LABEL} {backing}")
+    export(backing)
+
+
+def export(backing: Path) -> None:
+    """Target UP on 127.0.0.1 with a disk that is a file."""
     lio.create_target(UP, ["127.0.0.1:3260"], luns=0)
     group = lio.ISCSI / UP / "tpgt_1"
     store = lio.DISKS / "boot"
@@ -118,8 +123,8 @@ def shared() -> None:
     sh(f"mount --bind /run/share {SHARE}")
 
 
-def switch_units(whose: str) -> None:
-    """Enable the boot files of open-iscsi or ours, as docs/install.md says."""
+def switch_units(whose: str, module: str = "tests.boot.inside") -> None:
+    """Enable the boot files of open-iscsi or ours, as docs/install.md says; `module` checks."""
     for name in UNWANTED:
         (UNITS / f"{name}.service").unlink(missing_ok=True)
         (UNITS / f"{name}.service").symlink_to("/dev/null")
@@ -132,7 +137,9 @@ def switch_units(whose: str) -> None:
     names = (
         "iscsid.socket open-iscsi.service" if whose == "debian" else "iscsid.socket iscsi.service"
     )
-    unit = CHECK_UNIT.format(out=OUT, project=machine.PROJECT, python=sys.executable, whose=whose)
+    unit = CHECK_UNIT.format(
+        out=OUT, project=machine.PROJECT, python=sys.executable, module=module, whose=whose
+    )
     (UNITS / "boot-check.service").write_text(unit)
     sh(f"systemctl --root=/ enable {names} boot-check.service 2>&1")
 
@@ -169,7 +176,12 @@ def device() -> str:
 
 def session_of_disk() -> int:
     """The session behind the disk that is mounted."""
-    folder = Path("/sys/class/block", os.path.basename(device())).resolve()
+    return session_of(device())
+
+
+def session_of(disk: str) -> int:
+    """The session behind a disk."""
+    folder = Path("/sys/class/block", os.path.basename(disk)).resolve()
     (name,) = (part for part in folder.parts if part.startswith("session"))
     return int(name.removeprefix("session"))
 
@@ -257,15 +269,20 @@ def check_debian() -> None:
 
 
 def check(whose: str) -> None:
+    """What must hold once systemd has started everything."""
+    assert is_mounted(), sh("systemctl --no-pager status srv.mount iscsi iscsid 2>&1; true")
+    assert machine.session_ids() == [session_of_disk()]
+    {"ours": check_ours, "debian": check_debian}[whose]()
+    assert is_mounted()
+    (MOUNT_POINT / "proof").write_text("written just before the reboot\n")
+
+
+def judge(check: Callable[[], None]) -> None:
     """Runs under systemd once it has started everything; ends with a reboot."""
     status = 1
     try:
         run("systemctl is-system-running --wait")
-        assert is_mounted(), sh("systemctl --no-pager status srv.mount iscsi iscsid 2>&1; true")
-        assert machine.session_ids() == [session_of_disk()]
-        {"ours": check_ours, "debian": check_debian}[whose]()
-        assert is_mounted()
-        (MOUNT_POINT / "proof").write_text("written just before the reboot\n")
+        check()
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -282,7 +299,7 @@ def main(words: list[str]) -> None:
     if what == "systemd":
         systemd(rest[0], Path(rest[1]))
     elif what == "check":
-        check(rest[0])
+        judge(lambda: check(rest[0]))
     else:
         raise SystemExit(f"{what}?")
 

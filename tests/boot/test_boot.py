@@ -41,7 +41,9 @@ def _guest_can_run() -> None:
 class Boot:
     """One guest; `out` is what it left."""
 
-    def __init__(self, name: str, *words: str, programs_only: bool = False) -> None:
+    def __init__(
+        self, name: str, *words: str, programs_only: bool = False, image: Path | None = None
+    ) -> None:
         self.out = tree.fresh(f"{name}-out")
         self.tree = tree.fresh(name)
         tree.install(self.tree)
@@ -52,6 +54,9 @@ class Boot:
         hook.write_text(SHUTDOWN_HOOK)
         hook.chmod(0o755)
         command = ["python", "-m", f"tests.boot.{words[0]}", *words[1:], str(self.tree)]
+        if image:
+            tree.boot_image(self.tree, image)
+            command.append(str(image))
         self.done = subprocess.run(
             [str(RUNNER), "-m", "512M", "-t", str(BOOT_S), "-o", str(self.out), *command],
             stdout=subprocess.PIPE,
@@ -70,17 +75,22 @@ class Boot:
         return "\n".join(line for part in lines for line in part)
 
 
-def unmounted_before_logout(boot: Boot) -> None:
-    """The file system is clean, nothing is missing, the disk went after it, no session is left."""
-    disk = str(boot.out / "disk")
-    shown = subprocess.run(["dumpe2fs", "-h", disk], capture_output=True, text=True, check=True)
+def is_clean(disk: Path) -> None:
+    """The file system was unmounted, and holds what was written last."""
+    command = ["dumpe2fs", "-h", str(disk)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
     facts = dict(line.split(":", 1) for line in shown.stdout.splitlines() if ":" in line)
     assert facts["Filesystem state"].strip() == "clean"
     assert "needs_recovery" not in facts["Filesystem features"]
     proof = subprocess.run(
-        ["debugfs", "-R", "cat /proof", disk], capture_output=True, text=True, check=True
+        ["debugfs", "-R", "cat /proof", str(disk)], capture_output=True, text=True, check=True
     )
     assert proof.stdout == "written just before the reboot\n"
+
+
+def unmounted_before_logout(boot: Boot) -> None:
+    """The file system is clean, nothing is missing, the disk went after it, no session is left."""
+    is_clean(boot.out / "disk")
     messages = (boot.out / "dmesg").read_text()
     assert 0 < messages.rfind("unmounting filesystem") < messages.rfind("Synchronizing SCSI cache")
     assert (boot.out / "sessions").read_text() == ""

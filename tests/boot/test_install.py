@@ -27,6 +27,7 @@ HELPERS = (
     "activate-storage.sh",
     "logout-all.sh",
     "umountiscsi.sh",
+    "boot-image",
     "net-interface-handler",
 )
 UNITS = (
@@ -74,6 +75,9 @@ def test_tree(root: Path) -> None:
         "70-open-iscsi.rules",
     ]
     assert sorted(path.name for path in (root / "etc/init.d").iterdir()) == ["iscsid", "open-iscsi"]
+    for script in ("initramfs-tools/hooks/iscsi", "initramfs-tools/scripts/local-top/iscsi"):
+        assert (usr / "share" / script).stat().st_mode & 0o777 == 0o755
+    assert (usr / "lib/dracut/modules.d/95pyiscsi/module-setup.sh").exists()
     pages = {path.name for path in (usr / "share/man").glob("man?/*")}
     assert pages == {path.name for path in (tree.PROJECT / "docs/man").iterdir()}
     assert (root / "etc/iscsi").stat().st_mode & 0o777 == 0o700
@@ -157,6 +161,8 @@ def test_prefix(tmp_path: Path) -> None:
     ]
     assert not [text for text in texts if "/usr/sbin" in text or "/usr/lib" in text]
     assert run(tmp_path / "opt/pyiscsi/sbin/iscsiadm", "-V") == "iscsiadm version 2.1.8\n"
+    hook = (tmp_path / "etc/initramfs-tools/hooks/iscsi").read_text()
+    assert "$(/opt/pyiscsi/lib/open-iscsi/boot-image " in hook
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")

@@ -43,3 +43,27 @@ def keep_programs(root: Path) -> None:
         shutil.rmtree(root / place)
     (root / "etc/iscsi").mkdir(parents=True)
     shutil.copy(DEBIAN_SETTINGS, root / "etc/iscsi")
+
+
+def boot_image(root: Path, image: Path) -> None:
+    """What etc/initramfs-tools/hooks/iscsi puts into an image, from an installation in `root`."""
+    image.mkdir()
+    for name in ("proc", "sys", "dev", "tmp"):
+        (image / name).mkdir()
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (image / "usr" / name).mkdir(parents=True)
+        (image / name).symlink_to(f"usr/{name}")
+    command = [str(root / "usr/lib/open-iscsi/boot-image"), str(image), "iscsistart"]
+    shown = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    for binary in map(Path, shown.splitlines()):
+        for file in (binary, *shared_libraries(binary)):
+            target = image / str(file).lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+
+
+def shared_libraries(binary: Path) -> list[Path]:
+    """What ldd finds."""
+    shown = subprocess.run(["ldd", str(binary)], stdout=subprocess.PIPE, text=True, check=True)
+    words = [line.split() for line in shown.stdout.splitlines()]
+    return [Path(word) for line in words for word in line if word.startswith("/")]
