@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pyiscsi.sysfs.tree import SysfsTree
 
 _OFFLOAD = "offload"
+_DEVICE_NAME_MAX = 15
+"""Bytes of a network device's name (IFNAMSIZ without the NUL)."""
 
 
 class Report:
@@ -127,6 +129,8 @@ def _device(env: Env, links: Links, entry: BootEntry) -> str:
     name = _vlan_device(env, entry.netdev, vlan_id)
     if not name:
         name = f"{entry.netdev}.{vlan_id}"
+        if len(name.encode()) > _DEVICE_NAME_MAX:
+            name = f"vlan{vlan_id}"
         with _explained(f"No matching vlan found for fw entry, and could not make {name}"):
             links.add_vlan(entry.netdev, vlan_id, name)
     return name
