@@ -40,7 +40,7 @@ TABLE = {
     "records": _row(never="asyncio"),
     "sysfs": _row(packages="pyudev", never="asyncio"),
     "firmware": _row("records sysfs", never="asyncio socket subprocess"),
-    "transport": _row("proto", "pyroute2"),
+    "transport": _row("proto"),
     "discovery": _row("proto transport sysfs"),
     "ipc": _row(),
     "printers": _row(never="asyncio socket subprocess click"),
