@@ -41,6 +41,7 @@ IMPORTED_LATE = (
     "encodings.ascii",
     "encodings.idna",  # host names
     "encodings.latin_1",
+    "encodings.punycode",  # by encodings.idna
     "encodings.utf_8",
     "stringprep",
 )

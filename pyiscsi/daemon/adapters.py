@@ -34,6 +34,8 @@ ANY_HOST = -1
 RETRY_S = 1.0
 """A host appears, and iscsiuio is ready, when the adapter's driver says so."""
 ISCSIUIO_TIMEOUT_S = 15.0
+SWITCH_ON_TIMEOUT_S = 10.0
+"""Some drivers load firmware meanwhile."""
 POLL_S = 0.05
 _POLL_MS = 1
 """In the kernel, where other requests wait for it."""
@@ -63,6 +65,7 @@ class Adapter:
         self._row = traits(transport.name)
         self._iface = iface
         self._bring_up = bring_up
+        self._said: set[str] = set()
 
     async def wait_until_ready(self, tries: int) -> None:
         """Find the host and set it up, trying once a second.
@@ -80,7 +83,7 @@ class Adapter:
                 log.debug("%s: %s", self._name, error)
             except PyIscsiError as error:
                 for line in str(error).split("\n"):
-                    log.warning("%s", line)
+                    self._warn(line)
                 raise LoginFailed(str(error), ExitCode.LOGIN) from error
             await asyncio.sleep(RETRY_S)
 
@@ -101,7 +104,7 @@ class Adapter:
 
     def _find(self, needs_host: bool) -> None:
         wanted = [self._bound(key) for key in ("hwaddress", "net_ifacename", "ipaddress")]
-        found = find_host(self._tree, *wanted)
+        found = find_host(self._tree, *wanted, transport=self._row.name)
         if found is None and any(wanted) and needs_host:
             raise HostNotReady(f"no iSCSI host for iface {self._name}")
         self.host_no = ANY_HOST if found is None else found
@@ -120,10 +123,28 @@ class Adapter:
             return
         device = self._bound("net_ifacename") or self._host_device()
         if self._row.has_netdev:
-            _switch_on(device)
+            await self._switch_on(device)
         if self._row.uses_iscsiuio:
             await self._ask_iscsiuio(device)
         await self._set_host_params(address)
+
+    async def _switch_on(self, device: str) -> None:
+        """One that cannot be switched on is worth a line; perhaps the connection works anyhow."""
+        if not device:
+            return
+        try:
+            await in_thread(lambda: netdev.switch_on(device), SWITCH_ON_TIMEOUT_S)
+        except (TransportError, TimeoutError) as error:
+            reason = str(error) or "no answer in time"
+            self._warn(
+                f"Could not brining up netdev {device}. Try running 'ifup {device}' first if "
+                f"login fails. ({reason})"
+            )
+
+    def _warn(self, line: str) -> None:
+        """Said once: a recovery tries again for as long as it takes."""
+        log.log(logging.DEBUG if line in self._said else logging.WARNING, "%s", line)
+        self._said.add(line)
 
     def _host_device(self) -> str:
         return Host(self._tree, self.host_no).netdev or ""
@@ -202,19 +223,6 @@ class Adapter:
         found = await tcp.resolve(address, port, timeout_s)
         await self._transport.discover_targets(self.host_no, _sockaddr(found[0], port))
         return True
-
-
-def _switch_on(device: str) -> None:
-    """A device that cannot be switched on is worth a line; perhaps the connection works anyhow."""
-    if not device:
-        return
-    try:
-        netdev.switch_on(device)
-    except TransportError as error:
-        log.warning(
-            "Could not brining up netdev %s. Try running 'ifup %s' first if login fails. (%s)",
-            device, device, error,
-        )  # fmt: skip
 
 
 def _sockaddr(address: Sequence[Any], port: int) -> bytes:

@@ -117,7 +117,8 @@ def _apply(params: Sequence[tuple[str, str]], record: Record) -> None:
 def run(boot: Boot, env: Env) -> int:
     """Log in and report; 0 once a target has a new session, 1 whatever went wrong.
 
-    SIGINT is ignored: a key pressed on the console must not cost the root disk.
+    SIGINT is ignored: a key pressed on the console must not cost the root disk. SIGTERM undoes the
+    logins that are under way.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log.setLevel(threshold(boot.debug))
@@ -136,6 +137,9 @@ def run(boot: Boot, env: Env) -> int:
         return asyncio.run(_log_in(boot, env, records))
     except PyIscsiError as error:
         _report(error)
+        return 1
+    except asyncio.CancelledError:
+        log.error("terminated")
         return 1
     finally:
         log.removeHandler(handler)
@@ -157,6 +161,9 @@ async def _log_in(boot: Boot, env: Env, records: Sequence[Record]) -> int:
         initiator_name=_initiator_name(boot, env),
         initiator_alias=os.uname().nodename,
     )
+    myself = asyncio.current_task()
+    assert myself is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, myself.cancel)
     kernel = Kernel(env)
     await kernel.open()
     registry = Registry(kernel, env, settings)

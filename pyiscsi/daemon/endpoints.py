@@ -10,9 +10,12 @@ import json
 import logging
 import os
 
+from pyiscsi.daemon.kernel_session import KernelSession
 from pyiscsi.env import Env
 from pyiscsi.sysfs.sessions import session_ids
 from pyiscsi.sysfs.tree import SysfsTree
+from pyiscsi.transport.base import Transport
+from pyiscsi.transports import traits
 
 log = logging.getLogger("iscsid")
 
@@ -32,9 +35,16 @@ class EndpointNotes:
         return cls(f"{os.path.splitext(env.socket_path)[0]}.endpoints", tree)
 
     def note(self, sid: int, endpoint: int) -> None:
-        """From now on this endpoint carries the session. Sessions that are gone are forgotten."""
+        """From now on this endpoint carries the session.
+
+        Sessions that are gone are forgotten, and so is who had an endpoint of this number before.
+        """
         living = {*session_ids(self._tree), sid}
-        notes = {known: handle for known, handle in self._read().items() if known in living}
+        notes = {
+            known: handle
+            for known, handle in self._read().items()
+            if known == sid or (known in living and handle != endpoint)
+        }
         if notes.get(sid) == endpoint:
             return
         temporary = f"{self._path}.new"
@@ -61,3 +71,15 @@ class EndpointNotes:
         except (OSError, ValueError, TypeError, AttributeError) as error:
             log.warning("%s: ignored: %s", self._path, error)
             return {}
+
+
+def take_over(
+    notes: EndpointNotes | None, transport: Transport, sid: int, host_no: int
+) -> KernelSession:
+    """A session found in the kernel, with the endpoint that carries it."""
+    kernel = KernelSession.existing(transport, sid, host_no)
+    if notes is not None and traits(transport.name).connects:
+        endpoint = notes.find(sid)
+        if endpoint is not None:
+            kernel.hold(endpoint)
+    return kernel

@@ -75,7 +75,7 @@ class KernelConnection:
         return adapted
 
     async def log_in_itself(self, settings: LoginSettings) -> LoginResult | None:
-        """Let the adapter log in, where it does so. Raises LoginFailed, TransportError."""
+        """Let the adapter log in, where it does so. Raises LoginFailed."""
         if not firmware_login.does_login(self._kernel):
             return None
         await self._start(self._wishes)
@@ -86,7 +86,7 @@ class KernelConnection:
         return self._wishes
 
     async def enter_full_feature(self, result: LoginResult) -> None:
-        """Tell the kernel what was agreed on."""
+        """Tell the kernel what was agreed on. Raises LoginFailed."""
         if not firmware_login.does_login(self._kernel):
             await self._start(result)
 
@@ -94,8 +94,11 @@ class KernelConnection:
         caps = self._kernel.transport.caps
         negotiated = {**self._wishes.negotiated, **result.negotiated}
         result = dataclasses.replace(result, negotiated=negotiated)
-        await self._kernel.set_params(parameters.list_c(result, _NO_TPGT, caps))
-        await self._kernel.start()
+        try:
+            await self._kernel.set_params(parameters.list_c(result, _NO_TPGT, caps))
+            await self._kernel.start()
+        except TransportError as error:
+            raise LoginFailed(str(error), ExitCode.INTERNAL) from error
 
     async def send_pdu(self, header: bytes, data: bytes) -> None:
         await self._kernel.send(header, data)
@@ -137,12 +140,13 @@ class KernelConnector:
         await self._get_ready(peer)
         kernel = KernelSession(self._transport)
         connection = KernelConnection(self._tree, kernel, peer)
+        endpoint: int | None = None
         try:
             endpoint = await self._adapter.connect(found, port, timeout_s)
             await connection.open(endpoint, self._initiator_name, address, port)
         except PyIscsiError as error:
             await connection.close()
-            code = ExitCode.INTERNAL if kernel.exists else error.exit_code
+            code = error.exit_code if endpoint is None else ExitCode.INTERNAL
             log.info("discovery at %s: %s", peer, error)
             raise _failed(peer, code) from error
         except BaseException:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pyiscsi.daemon import adopt, parameters
 from pyiscsi.daemon.adopt import Found
-from pyiscsi.daemon.endpoints import EndpointNotes
+from pyiscsi.daemon.endpoints import EndpointNotes, take_over
 from pyiscsi.daemon.full_feature import exists, is_healthy
 from pyiscsi.daemon.kernel_session import KernelSession
 from pyiscsi.daemon.login_driver import Network, Plan, Surroundings
@@ -38,7 +38,6 @@ from pyiscsi.sysfs import sessions as sysfs_sessions
 from pyiscsi.sysfs.tree import SysfsTree
 from pyiscsi.transport import tcp
 from pyiscsi.transport.base import Statistics, Transport
-from pyiscsi.transports import traits
 
 log = logging.getLogger("iscsid")
 
@@ -71,10 +70,8 @@ class Registry:
         self._env = env
         self._settings = settings
         tree = SysfsTree(env.sysfs_root)
-        self._endpoints = EndpointNotes.of(env, tree)
-        self._around = Surroundings(
-            tree, network, random_bytes, Places(), endpoints=self._endpoints
-        )
+        notes = EndpointNotes.of(env, tree)
+        self._around = Surroundings(tree, network, random_bytes, Places(), endpoints=notes)
         self._scanner = Scanner(self._around.tree)
         self._sessions: list[Session] = []
         self._admitting: list[NodeKey] = []
@@ -188,8 +185,9 @@ class Registry:
     async def give_up_logins(self, pattern: Pattern) -> list[NodeKey]:
         """End first logins of which the kernel knows nothing yet: nobody can log them out."""
         found = [one for one in self._sessions if one.sid < 0 and _is_meant(pattern, one.key)]
-        await asyncio.gather(*(session.log_out() for session in found))
-        return [session.key for session in found]
+        ends = (session.log_out() for session in found)
+        errors = await asyncio.gather(*ends, return_exceptions=True)
+        return [one.key for one, error in zip(found, errors, strict=True) if error is None]
 
     async def stats(self, sid: int) -> Statistics:
         """Counters of a session's connection. SessionNotFound (2), TransportError."""
@@ -252,11 +250,7 @@ class Registry:
 
     def _take_over(self, found: Found, transport: Transport) -> None:
         """Listen first, then look: a failure between the two must not get lost."""
-        kernel = KernelSession.existing(transport, found.sid, found.host_no)
-        if traits(transport.name).connects:
-            endpoint = self._endpoints.find(found.sid)
-            if endpoint is not None:
-                kernel.hold(endpoint)
+        kernel = take_over(self._around.endpoints, transport, found.sid, found.host_no)
         initiator = Initiator(found.initiator_name, self._settings.initiator_alias)
         self._look_after(self._new_actor(found.record, initiator, kernel), found.sid)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from pyiscsi.daemon import recovery
+from pyiscsi.daemon import endpoints, recovery
 from pyiscsi.daemon.full_feature import Loss, SessionOver, Watcher, exists
 from pyiscsi.daemon.kernel_session import CID, KernelSession
 from pyiscsi.daemon.login_driver import Attempt, Limits, Plan, PortalAddress, Surroundings
@@ -131,8 +131,8 @@ class Session:
 
     def successor(self) -> Session:
         """Another actor for the same session of the kernel."""
-        old = self._kernel
-        kernel = KernelSession.existing(old.transport, old.sid, old.host_no)
+        old, notes = self._kernel, self._around.endpoints
+        kernel = endpoints.take_over(notes, old.transport, old.sid, old.host_no)
         return Session(self._around, self._scanner, self.plan, kernel, self._on_end)
 
     async def statistics(self) -> Statistics:

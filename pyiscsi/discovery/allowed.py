@@ -47,7 +47,7 @@ class AllowedPortals:
 
 def _parse(word: str) -> _Entry:
     host, port = _split(word)
-    if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
         raise InvalidArgument(f"{word} in a list of allowed portals has no valid port")
     try:
         network = ipaddress.ip_network(host, strict=False)

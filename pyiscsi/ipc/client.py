@@ -45,6 +45,27 @@ _RETRY_S = 0.05
 _CHUNK = 1 << 16
 
 
+def is_running(env: Env) -> bool:
+    """Whether our iscsid runs. Connecting would start it, where systemd holds its socket."""
+    import fcntl
+    import os
+    import struct
+
+    wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        lock = os.open(f"{env.socket_path}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        found = fcntl.fcntl(lock, fcntl.F_GETLK, wanted)
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    kind: int = struct.unpack("hhqqi", found)[0]
+    return kind != fcntl.F_UNLCK
+
+
 class Client(Conversation):
     """One conversation with iscsid.
 

@@ -64,14 +64,10 @@ def _ask(command: int, payload: bytes, name: str) -> tuple[int, int]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(ANSWER_S)
         try:
-            sock.connect(name)
-        except OSError as error:
-            lines = f"can not connect to iSCSI daemon ({error.errno})!\nuIP daemon is not up"
-            raise PyIscsiError(lines, ExitCode.DAEMON_NOT_CONNECTED) from error
-        try:
+            _connect(sock, name)
             sock.sendall(_HEAD.pack(command, len(payload)) + payload)
             data = sock.recv(_ANSWER.size, socket.MSG_WAITALL)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             raise NoAnswer(f"Could not broadcast to uIP after {ANSWER_S:g} tries") from None
         except OSError as error:
             raise _broken(error.errno or 0) from error
@@ -81,6 +77,16 @@ def _ask(command: int, payload: bytes, name: str) -> tuple[int, int]:
     if answered != command:
         raise PyIscsiError("uIP daemon answers another question", ExitCode.GENERIC)
     return result, status
+
+
+def _connect(sock: socket.socket, name: str) -> None:
+    try:
+        sock.connect(name)
+    except BlockingIOError:
+        raise  # it is there, and busy with others
+    except OSError as error:
+        lines = f"can not connect to iSCSI daemon ({error.errno})!\nuIP daemon is not up"
+        raise PyIscsiError(lines, ExitCode.DAEMON_NOT_CONNECTED) from error
 
 
 def _broken(number: int) -> PyIscsiError:

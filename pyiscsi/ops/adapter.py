@@ -11,6 +11,7 @@ import os
 from pyiscsi.errors import ExitCode, InvalidArgument, PyIscsiError
 from pyiscsi.transport.control import Control
 from pyiscsi.transport.uevent import Refused
+from pyiscsi.transports import traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,13 +84,15 @@ def find(context: Context, host_no: int) -> Adapter:
 def of_iface(context: Context, iface: Record) -> Adapter:
     """The host an iface is bound to, NO_HOST where there is none; its driver is loaded first.
 
+    An adapter's driver is never given the host of another.
     Raises TransportError (12) with the line about the driver.
     """
     from pyiscsi.sysfs.hosts import find_host
 
     bound = [_bound(iface[f"iface.{key}"]) for key in ("hwaddress", "net_ifacename", "ipaddress")]
-    number = find_host(context.tree, *bound)
     transport = iface["iface.transport_name"]
+    drivers = transport if traits(transport).is_offload else ""
+    number = find_host(context.tree, *bound, transport=drivers)
     return on_host(context, transport, NO_HOST if number is None else number)
 
 

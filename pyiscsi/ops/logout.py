@@ -84,6 +84,10 @@ def give_up_logins(context: Context, pattern: Pattern) -> list[NodeKey]:
 
     None without a daemon, and none of open-iscsi's, which has no such request.
     """
+    from pyiscsi.ipc.client import is_running
+
+    if not is_running(context.env):
+        return []
     names = ("target", "address", "port", "iface")
     wanted = {name: getattr(pattern, name) for name in names}
     try:

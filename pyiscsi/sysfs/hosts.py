@@ -8,6 +8,8 @@ from pyiscsi.sysfs.tree import numbered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyiscsi.sysfs.tree import SysfsTree
 
 ISCSI_HOSTS = "class/iscsi_host"
@@ -78,18 +80,30 @@ def transport_of_host(tree: SysfsTree, host_no: int) -> str | None:
 
 
 def find_host(
-    tree: SysfsTree, hwaddress: str = "", netdev: str = "", ipaddress: str = ""
+    tree: SysfsTree,
+    hwaddress: str = "",
+    netdev: str = "",
+    ipaddress: str = "",
+    *,
+    transport: str = "",
 ) -> int | None:
-    """The host an iface is bound to: by hardware address, else by netdev, else by IP address."""
+    """The host an iface is bound to: by hardware address, else by netdev, else by IP address.
+
+    `transport`: no host of another driver; that of a session over TCP shows the same device.
+    """
     for name, wanted in (("hwaddress", hwaddress), ("netdev", netdev), ("ipaddress", ipaddress)):
         if wanted:
-            return _host_with(tree, name, wanted)
+            found = _hosts_with(tree, name, wanted)
+            return next((one for one in found if _may_be_of(tree, one, transport)), None)
     return None
 
 
-def _host_with(tree: SysfsTree, attribute: str, wanted: str) -> int | None:
+def _hosts_with(tree: SysfsTree, attribute: str, wanted: str) -> Iterator[int]:
     for number in host_numbers(tree):
         value = tree.read(f"{ISCSI_HOSTS}/host{number}/{attribute}")
         if value is not None and value.lower() == wanted.lower():
-            return number
-    return None
+            yield number
+
+
+def _may_be_of(tree: SysfsTree, number: int, transport: str) -> bool:
+    return not transport or transport_of_host(tree, number) in (None, transport)

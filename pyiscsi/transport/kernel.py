@@ -312,14 +312,12 @@ class Kernel:
         reply.cancel()
 
     def _discard(self, event: int, message: Message) -> None:
-        """Destroy a session whose creator gave up before it got the answer."""
-        if event not in _CREATES or message.type != event:
-            return
-        sid = uevent.reply_fields(UEvent(event), message)["sid"]
-        _LOG.warning("session %d was created too late, destroying it", sid)
-        self.queues.unsubscribe(sid)
-        fields, handle = {"sid": sid}, message.transport_handle
-        self._spawn(self.request(UEvent.DESTROY_SESSION, handle, fields))
+        """Undo what was made for somebody who gave up before the answer."""
+        undoing = uevent.undoing(event, message)
+        if undoing is not None:
+            _LOG.warning("%s was answered too late, undoing it", UEvent(event).name.lower())
+            self.queues.unsubscribe(undoing[1].get("sid", -1))
+            self._spawn(self.request(undoing[0], message.transport_handle, undoing[1]))
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)

@@ -279,6 +279,26 @@ def reply_fields(event: UEvent, message: Message) -> dict[str, int]:
     return decode_fields(REPLIES.get(event, ()), message.data)
 
 
+_UNDOING = {
+    # request: the one that undoes it, its field, the answer's field
+    UEvent.CREATE_SESSION: (UEvent.DESTROY_SESSION, "sid", "sid"),
+    UEvent.CREATE_BOUND_SESSION: (UEvent.DESTROY_SESSION, "sid", "sid"),
+    UEvent.TRANSPORT_EP_CONNECT: (UEvent.TRANSPORT_EP_DISCONNECT, "endpoint", "handle"),
+    UEvent.TRANSPORT_EP_CONNECT_THROUGH_HOST: (
+        UEvent.TRANSPORT_EP_DISCONNECT, "endpoint", "handle",
+    ),
+}  # fmt: skip
+
+
+def undoing(event: int, reply: Message) -> tuple[UEvent, dict[str, int]] | None:
+    """The request, with its fields, that takes back what a request has made; None for nothing."""
+    if event not in _UNDOING or reply.type != event:
+        return None
+    undo, field, made = _UNDOING[UEvent(event)]
+    number = reply_fields(UEvent(event), reply)[made]
+    return (undo, {field: number}) if number or field == "sid" else None
+
+
 def event_fields(message: Message) -> dict[str, int]:
     """The fields of a kernel event; {} for one that is not known."""
     return decode_fields(EVENTS.get(message.type, ()), message.data)

@@ -165,6 +165,15 @@ def test_prefix(tmp_path: Path) -> None:
     assert "$(/opt/pyiscsi/lib/open-iscsi/boot-image " in hook
 
 
+def test_python_without_a_path(tmp_path: Path) -> None:
+    """The interpreter is found on PATH, as the Makefile names it where Debian's is too old."""
+    tree.install(tmp_path, python="python3")
+    first = (tmp_path / "usr/sbin/iscsistart").read_text().splitlines()[0]
+    interpreter = first.removeprefix("#!").removesuffix(" -IS")
+    assert Path(interpreter).is_absolute()
+    assert run(interpreter, "-c", "import sys; print(sys.executable)") == f"{interpreter}\n"
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_units_are_valid(root: Path) -> None:
     """systemd finds nothing to complain of in the units: no cycle, no unknown setting."""

@@ -14,13 +14,15 @@ DEBIAN_PYTHON = "/usr/bin/python3"
 DEBIAN_SETTINGS = "/etc/iscsi/iscsid.conf"
 
 
-def install(root: Path, *, prefix: str = "/usr", action: str = "install") -> None:
+def install(
+    root: Path, *, prefix: str = "/usr", action: str = "install", python: str = DEBIAN_PYTHON
+) -> None:
     """Run the installer as the Makefile does, with the libraries of this virtual environment."""
     environ = {
         **os.environ,
         "DESTDIR": str(root),
         "PREFIX": prefix,
-        "PYTHON": DEBIAN_PYTHON,
+        "PYTHON": python,
         "PACKAGES": sysconfig.get_path("purelib"),
     }
     subprocess.run([str(PROJECT / "etc/install"), action], env=environ, check=True)

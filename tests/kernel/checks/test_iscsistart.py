@@ -9,6 +9,7 @@ import pytest
 
 from tests.kernel import lio, machine
 from tests.kernel.checks.conftest import Lab
+from tests.target.running import running
 
 pytestmark = pytest.mark.guest
 
@@ -80,4 +81,19 @@ def test_a_portal_that_is_away(idle_lab: Lab) -> None:
     assert done.rc == 1
     assert done.out == f"iscsistart: Logging into {IQN} 10.77.0.2:3260,1\n"
     assert "initiator reported error (8 - connection timed out)\n" in done.err
+    assert machine.session_ids() == []
+
+
+def test_terminated(idle_lab: Lab) -> None:
+    """SIGTERM in the middle of a login leaves no half-made session behind."""
+    with running(["silent-3"]) as targets:
+        target = targets["silent-3"]
+        words = f"iscsistart -i {machine.INITIATOR} -t iqn.2026-11.test:silent-3 -g 1 -a 127.0.0.1"
+        command = f"{words} -p {target.port} -u user -w secret-secret".split()
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+            machine.wait_until(lambda: len(target.requests) >= 3, "the target has been asked")
+            assert machine.session_ids()
+            run.terminate()
+            _, err = run.communicate(timeout=machine.COMMAND_S)
+    assert (run.returncode, "iscsistart: terminated\n" in err) == (1, True), err
     assert machine.session_ids() == []

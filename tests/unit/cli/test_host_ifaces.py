@@ -9,7 +9,7 @@ import pytest
 
 from pyiscsi.env import Env
 from pyiscsi.errors import TransportError
-from pyiscsi.ops import host_ifaces, modules
+from pyiscsi.ops import adapter, host_ifaces, modules
 from pyiscsi.ops.context import Context
 from pyiscsi.ops.discover import usable_ifaces
 from tests.unit.cli.commands import Machine
@@ -159,3 +159,16 @@ def test_a_firmware_session_has_the_adapters_first(machine: Machine) -> None:
     shutil.copytree(machine.path / "sys/class/iscsi_host/host1", host, dirs_exist_ok=True)
     assert f"Iface Name: {CARD}.ipv4.0\n" in machine.run_line("-m session -P 1").out
     assert files(machine) == [f"{CARD}.{kind}" for kind in ("ipv4.0", "ipv6.0", "ipv6.1")]
+
+
+def test_a_host_of_another_driver_is_not_asked(machine: Machine) -> None:
+    """A session over TCP, bound to the same MAC address, has a host that shows it too."""
+    host = machine.path / "sys/class/iscsi_host/host0"
+    host.mkdir(exist_ok=True)
+    (host / "hwaddress").write_text(f"{MAC}\n")
+    driver = machine.path / "sys/class/scsi_host/host0"
+    driver.mkdir(exist_ok=True)
+    (driver / "proc_name").write_text("iscsi_tcp\n")
+    machine.run_line("-m iface")
+    context = Context(Env.from_environ())
+    assert adapter.of_iface(context, context.ifaces.read(f"{CARD}.ipv4.0")).host_no == 1

@@ -379,6 +379,7 @@ class House:
         self.env = Env(
             config_root=str(config), db_root=str(config), lock_dir=str(tmp_path / "lock"),
             sysfs_root=str(tmp_path / "sys"), proc_root=str(proc),
+            socket_path=str(tmp_path / "iscsid.sock"),
         )  # fmt: skip
         self.settings = Settings(
             self.env.config_file, self.env.initiatorname_file, INITIATOR.name, INITIATOR.alias

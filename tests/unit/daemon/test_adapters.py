@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,6 +82,21 @@ def test_the_endpoint_goes_through_the_host_of_the_iface(
     [connect] = [call for call in qla.transport.calls if call.operation == "ep_connect"]
     address = socket.AF_INET.to_bytes(2, "little") + bytes([12, 189, 192, 0, 2, 1]) + bytes(8)
     assert connect.arguments == {"address": address, "host_no": 4}
+
+
+def test_the_host_of_a_software_session_is_no_adapter(qla: Machine) -> None:
+    """It has the hardware address of the device that the session is bound to."""
+    qla.plug_in()
+    other = qla.root / "class/iscsi_host/host10"
+    other.mkdir()
+    (other / "hwaddress").write_text(f"{MAC}\n")
+    for host, driver in (("host10", "iscsi_tcp"), ("host4", "qla4xxx")):
+        base = qla.root / "class/scsi_host" / host
+        base.mkdir(parents=True)
+        (base / "proc_name").write_text(f"{driver}\n")
+    adapter = qla.adapter(hwaddress=MAC)
+    run(adapter.wait_until_ready(1))
+    assert adapter.host_no == 4
 
 
 @pytest.mark.parametrize("hwaddress", ["", "default"])
@@ -164,6 +182,26 @@ def test_the_network_device_is_the_hosts(bnx: Machine) -> None:
     assert [each["iface.net_ifacename"] for each in bnx.asked] == ["nosuch1"]
 
 
+def test_switching_a_device_on_holds_nobody_up(
+    bnx: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drivers load firmware meanwhile."""
+    bnx.plug_in("nosuch1")
+    goes_on = threading.Event()
+    waited: list[bool] = []
+    monkeypatch.setattr(
+        "pyiscsi.daemon.adapters.netdev.switch_on",
+        lambda device: waited.append(goes_on.wait(5)),
+    )
+
+    async def test() -> None:
+        asyncio.get_running_loop().call_soon(goes_on.set)
+        await bnx.adapter(hwaddress=MAC, ipaddress="192.0.2.77").wait_until_ready(1)
+
+    asyncio.run(test())
+    assert waited == [True]
+
+
 @pytest.mark.parametrize(
     ("transport", "fails"), [("bnx2i", True), ("qedi", True), ("cxgb3i", False), ("cxgb4i", False)]
 )
@@ -210,6 +248,22 @@ def test_iscsiuio_that_is_not_there(bnx: Machine) -> None:
         run(bnx.adapter(hwaddress=MAC, ipaddress="192.0.2.77").wait_until_ready(15))
     assert caught.value.exit_code == ExitCode.LOGIN
     assert len(bnx.asked) == 1
+
+
+def test_a_recovery_says_once_what_is_wrong(bnx: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    """It may go on for days."""
+    caplog.set_level(logging.WARNING)
+    bnx.plug_in("nosuch1")
+    bnx.answers += [PyIscsiError("uIP daemon is not up", ExitCode.DAEMON_NOT_CONNECTED)] * 2
+    adapter = bnx.adapter(hwaddress=MAC, ipaddress="192.0.2.77")
+    for _ in range(2):
+        with pytest.raises(LoginFailed):
+            run(adapter.wait_until_ready(1))
+    assert caplog.messages == [
+        "Could not brining up netdev nosuch1. Try running 'ifup nosuch1' first if login fails. "
+        "(network device nosuch1: No such device)",
+        "uIP daemon is not up",
+    ]
 
 
 @pytest.mark.parametrize(

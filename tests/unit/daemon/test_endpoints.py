@@ -69,3 +69,13 @@ def test_a_place_that_cannot_be_written(machine: Machine) -> None:
     notes = EndpointNotes(f"{machine.root}/missing/file", SysfsTree(str(machine.root)))
     notes.note(3, 7)
     assert notes.find(3) is None
+
+
+def test_the_number_of_an_endpoint_that_is_gone_is_used_again(machine: Machine) -> None:
+    """The kernel gives the lowest that is free: a note of a session in recovery is out of date."""
+    machine.endpoint(7)
+    machine.session(3)
+    machine.session(4)
+    machine.notes.note(3, 7)
+    machine.notes.note(4, 7)
+    assert (machine.notes.find(3), machine.notes.find(4)) == (None, 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,30 @@ def test_no_connection(tmp_path: Path) -> None:
     assert stage.clean()
 
 
+@pytest.mark.parametrize("operation", ["create_session", "create_conn", "bind_conn"])
+def test_no_session_round_the_connection(tmp_path: Path, operation: str) -> None:
+    """Not the portal's fault, and said so."""
+    stage = Stage(tmp_path, "be2iscsi", CAPS)
+    stage.kernel.when(operation, error=Refused(operation, errno.ENOMEM))
+    with pytest.raises(PyIscsiError):
+        stage.ask()
+    line = "Connection to discovery portal 192.0.2.1 failed: internal error"
+    assert stage.lines[0] == line
+    assert stage.clean()
+
+
+@pytest.mark.parametrize(("name", "caps"), [("be2iscsi", 0), ("qla4xxx", Cap.LOGIN_OFFLOAD)])
+def test_the_kernel_does_not_start_the_connection(tmp_path: Path, name: str, caps: int) -> None:
+    """Whoever logs in; trying again would not help."""
+    stage = Stage(tmp_path, name, CAPS | caps)
+    stage.kernel.when("start_conn", error=Refused("start_conn", errno.EIO))
+    with pytest.raises(PyIscsiError) as caught:
+        stage.ask(reopen_max=5)
+    assert caught.value.exit_code == ExitCode.INTERNAL
+    assert stage.kernel.operations().count("start_conn") == 1
+    assert stage.clean()
+
+
 def test_a_connection_lost_meanwhile(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "be2iscsi", CAPS)
     stage.kernel.peer = lambda transport, call: transport.emit(ConnectionFailed(1, 0, 1020))
@@ -138,6 +163,7 @@ def test_discovery_that_is_the_adapters_own(tmp_path: Path) -> None:
     """CAP_SENDTARGETS_OFFLOAD: it is told where to ask, through its own host."""
     stage = Stage(tmp_path, "qla4xxx", CAPS | Cap.SENDTARGETS_OFFLOAD)
     stage.sysfs.add(9, 4)
+    stage.sysfs.write(stage.sysfs.root / "class/scsi_host/host4", proc_name="qla4xxx")
     host = stage.sysfs.root / "class/iscsi_host/host4"
     host.mkdir()
     (host / "hwaddress").write_text("02:fa:e0:00:00:01\n")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from pyiscsi.daemon.pidfile import AlreadyRunning, LockedFile, PidFile
+from pyiscsi.env import Env
 from pyiscsi.errors import PyIscsiError
+from pyiscsi.ipc.client import is_running
 
 HOLDER = """
 import sys
@@ -100,3 +102,17 @@ def test_a_disk_that_is_full() -> None:
     with pytest.raises(PyIscsiError, match="Unable to write pid file /dev/full"):
         pid_file.acquire()
     pid_file.release(remove=False)
+
+
+def test_who_asks_does_not_start_it(tmp_path: Path) -> None:
+    """Clients see from the lock whether the daemon runs; a file left by one says nothing."""
+    env = Env(socket_path=str(tmp_path / "iscsid.sock"))
+    assert not is_running(env)
+    lock = LockedFile(f"{env.socket_path}.lock", "lock file")
+    code = "import sys; from pyiscsi.env import Env; from pyiscsi.ipc.client import is_running; "
+    code += "sys.exit(is_running(Env(socket_path=sys.argv[1])))"
+    command = [sys.executable, "-c", code, env.socket_path]
+    lock.acquire()
+    assert subprocess.run(command, check=False).returncode == 1
+    lock.release(remove=False)
+    assert subprocess.run(command, check=False).returncode == 0

@@ -170,3 +170,25 @@ def test_no_successor_for_what_is_gone(
         assert registry.states(None) == {}
 
     run(test())
+
+
+def test_a_successor_has_the_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session through an adapter gives it back when it ends."""
+    house = House(tmp_path)
+    house.kernel.name = "be2iscsi"
+    endpoint = house.sysfs.root / "class/iscsi_endpoint/ep-1"
+    endpoint.mkdir(parents=True)
+    house.sysfs.write(endpoint, handle="1")
+    failures = fail_once(monkeypatch, ZeroDivisionError("bug"))
+
+    async def test() -> None:
+        registry = house.registry()
+        await registry.login(node(transport_name="be2iscsi"))
+        await until(lambda: failures)
+        await until(lambda: registry.states(None) == {1: OPERATIONAL})
+        await registry.logout(1)
+        await registry.close()
+
+    run(test())
+    assert house.kernel.endpoints == set()
+    assert house.kernel.is_empty()

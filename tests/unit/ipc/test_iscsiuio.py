@@ -126,6 +126,18 @@ def test_silence(peer: Iscsiuio, monkeypatch: pytest.MonkeyPatch) -> None:
         iscsiuio.bring_up(IFACE, f"{peer.name}-mute")
 
 
+def test_no_room_for_another_question(peer: Iscsiuio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there, and has not taken up those of others yet."""
+    monkeypatch.setattr(iscsiuio, "ANSWER_S", 0.05)
+    listener, other = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    listener.bind(f"{peer.name}-busy")
+    listener.listen(0)
+    with listener, other:
+        other.connect(f"{peer.name}-busy")
+        with pytest.raises(NoAnswer, match="Could not broadcast to uIP after"):
+            iscsiuio.bring_up(IFACE, f"{peer.name}-busy")
+
+
 def test_nobody() -> None:
     with pytest.raises(PyIscsiError, match="uIP daemon is not up") as caught:
         iscsiuio.bring_up(IFACE, "\0pyiscsi-nobody-listens-here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import struct
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pyiscsi.errors import TransportError
 from pyiscsi.transport.adapter import encode_sockaddr
 from pyiscsi.transport.kernel import Kernel
 from pyiscsi.transport.operations import KernelTransport
@@ -61,6 +63,33 @@ def test_no_endpoint(tmp_path: Path) -> None:
             await transport.ep_connect(ADDRESS, -1)
 
     run(tmp_path, check)
+
+
+@pytest.mark.parametrize("answer", [ENDPOINT, 0])
+def test_an_endpoint_for_nobody_is_given_back(tmp_path: Path, answer: int) -> None:
+    """The driver took longer to answer than a request may take."""
+
+    async def check(_kernel: Kernel, transport: KernelTransport, peer: Peer) -> None:
+        held: list[tuple[int, bytes]] = []
+        event, gone = UEvent.TRANSPORT_EP_CONNECT, asyncio.Event()
+
+        def give_back(peer: Peer, kind: int, body: bytes) -> None:
+            peer.succeed(kind, body)
+            gone.set()
+
+        peer.on[UEvent.TRANSPORT_EP_POLL] = returning(1)
+        peer.on[event] = lambda _peer, kind, body: held.append((kind, body))
+        peer.on[UEvent.TRANSPORT_EP_DISCONNECT] = give_back
+        with pytest.raises(TransportError):
+            await transport.ep_connect(ADDRESS, -1)
+        answering("Q", answer)(peer, *held[0])
+        if answer:
+            await gone.wait()
+        assert await transport.ep_poll(ENDPOINT, 5)
+        given_back = peer.sent(UEvent.TRANSPORT_EP_DISCONNECT)
+        assert given_back == ([{"endpoint": ENDPOINT}] if answer else [])
+
+    run(tmp_path, check, deadline_s=0.3)
 
 
 def test_poll_and_disconnect(tmp_path: Path) -> None:
