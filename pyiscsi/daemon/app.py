@@ -107,6 +107,7 @@ class Daemon:
         self._options = options
         self._env = env
         self._environ = environ
+        self._server: Server | None = None
         self._compat: compat_server.Server | None = None
         self._background: Background | None = None
         self._parts = parts or real_parts(environ)
@@ -127,16 +128,14 @@ class Daemon:
     async def run(self) -> int:
         """Start, serve until stopped, release everything; the exit status."""
         self._handle_signals()
-        server: Server | None = None
         status = 0
         try:
             async with AsyncExitStack() as stack:
-                server = await self._start(stack)
+                await self._start(stack)
                 await self._stop_asked.wait()
                 self._notifier.send(notify.STOPPING)
-                server.stop_listening()
-                if self._compat is not None:
-                    self._compat.stop_listening()
+                for server in self._servers():
+                    server.stop_listening()
         except PyIscsiError as error:
             _log.error("%s", error)
             status = 1
@@ -145,13 +144,15 @@ class Daemon:
             status = 1
         self._released.set()
         # At once: a silent client of one must not hold up the answers of the other.
-        servers = [each for each in (self._compat, server) if each is not None]
-        await asyncio.gather(*(each.close() for each in servers))
-        if server is not None:
+        await asyncio.gather(*(server.close() for server in self._servers()))
+        if self._server is not None:
             _log.info("iscsid shutting down.")
         return status
 
-    async def _start(self, stack: AsyncExitStack) -> Server:
+    def _servers(self) -> list[Server | compat_server.Server]:
+        return [each for each in (self._compat, self._server) if each is not None]
+
+    async def _start(self, stack: AsyncExitStack) -> None:
         listener = self._claim(stack)
         compat_listener = await compat.claim(self._env, self._passed)
         if compat_listener is not None:
@@ -165,26 +166,33 @@ class Daemon:
         stack.push_async_callback(self._background.close)
         keep_trying = self._background.awaited.add
         requests = Requests(registry, self._settings, discovery, self._stop, keep_trying)
-        server = Server(
+        self._server = Server(
             requests.table(),
             allowed_uids=frozenset({0, self._options.uid or os.geteuid()}),
         )
-        await asyncio.to_thread(warm_up)
-        process.harden(self._env.proc_root)
         stack.push_async_callback(self._watch.close)
+        process.harden(self._env.proc_root)
         await self._adopt(registry)
-        gc.freeze()  # what is there now stays: no collection needs to look at it again
-        gc.enable()
-        process.take_precedence()
-        process.drop_privileges(self._options.uid, self._options.gid)
-        await server.start(listener)
+        await self._server.start(listener)
+        await self._settle_in()
         await self._serve_compat(compat_listener, requests)
         self._background.start()
         self._watch.keep("the look at ourselves", self._checks.run)
         self._watch.keep("the watchdog", lambda: self._notifier.watchdog(self._checks.is_well))
         self._readiness.announce()
         self._notifier.send(notify.READY)
-        return server
+
+    async def _settle_in(self) -> None:
+        """Sessions and clients are looked after: now for what they may need later.
+
+        In threads, as it reads files: the disk they are on may be one that is being recovered.
+        """
+        await asyncio.to_thread(warm_up)
+        gc.freeze()  # what is there now stays: no collection needs to look at it again
+        gc.enable()
+        await asyncio.to_thread(process.stay_in_memory)
+        process.take_precedence()
+        process.drop_privileges(self._options.uid, self._options.gid)
 
     async def _serve_compat(self, listener: socket.socket | None, requests: Requests) -> None:
         if not self._env.compat_socket:

@@ -156,19 +156,23 @@ def drop_privileges(uid: int | None, gid: int | None) -> None:
 
 
 def harden(proc_root: str) -> None:
-    """Apply every protection; one that is not permitted is logged, and the daemon goes on.
-
-    open-iscsi ends when memory cannot be locked; in a container without the privilege that would
-    leave no daemon at all.
-    """
+    """Apply every protection; one that is not permitted is logged, and the daemon goes on."""
     steps: tuple[tuple[Callable[[], None], str], ...] = (
         (raise_open_files, "raise the limit of open files"),
         (lambda: protect_from_oom_killer(proc_root), "adjust the OOM killer's score"),
-        (lock_memory, "lock memory"),
         (set_io_flusher, "set PR_SET_IO_FLUSHER; recovery may hang when memory is low"),
     )
     for step, what in steps:
         _try(step, what)
+
+
+def stay_in_memory() -> None:
+    """lock_memory(), or a line in the log; may wait for a disk.
+
+    open-iscsi ends when memory cannot be locked; in a container without the privilege that would
+    leave no daemon at all.
+    """
+    _try(lock_memory, "lock memory")
 
 
 def take_precedence() -> None:

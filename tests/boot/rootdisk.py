@@ -87,14 +87,17 @@ def systemd(tree: Path, image: Path) -> None:
 
 
 class Busy:
-    """A program that reads and writes the root disk all the time, past the cache."""
+    """A program that reads and writes the root disk all the time, past the cache.
+
+    It counts in memory: a look at the count must not have to wait for the disk, too.
+    """
 
     def __init__(self) -> None:
-        self.count = Path("/data/count")
+        self.count = Path("/run/count")
         loop = (
             "n=0; while dd if=/dev/urandom of=/data/a bs=64k count=4 conv=fsync 2> /dev/null"
             " && dd if=/data/a of=/run/a bs=64k iflag=direct 2> /dev/null && cmp /data/a /run/a;"
-            " do n=$((n + 1)); echo $n > /data/count; done"
+            f" do n=$((n + 1)); echo $n > {self.count}; done"
         )
         self._process = subprocess.Popen(["sh", "-c", loop])
         self.goes_on()

@@ -35,7 +35,7 @@ def test_start_and_end_in_order(world: World, caplog: pytest.LogCaptureFixture) 
     """D-076: SIGTERM ends with 0; sessions are the registry's to leave alone."""
     caplog.set_level(logging.INFO, "iscsid")
     assert world.run() == 0
-    started = ["kernel open", "hardened", "precedence"]
+    started = ["kernel open", "hardened", "in memory", "precedence"]
     assert world.notes == [*started, "registry closed", "kernel closed"]
     assert caplog.messages[-1] == "iscsid shutting down."
 

@@ -104,6 +104,7 @@ def test_a_protection_that_is_not_permitted_is_a_warning(
         monkeypatch.setattr(process, name, refuse)
     with caplog.at_level(logging.WARNING, "iscsid"):
         process.harden("/nonexistent")
+        process.stay_in_memory()
         process.take_precedence()
     assert len(caplog.records) == 5
     assert "could not lock memory: [Errno 1] Operation not permitted" in caplog.text

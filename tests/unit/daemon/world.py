@@ -50,6 +50,7 @@ class World:
         self.options = Options(foreground=True)
         self.passed: list[tuple[str, socket.socket]] = []
         monkeypatch.setattr(process, "harden", lambda root: self.notes.append("hardened"))
+        monkeypatch.setattr(process, "stay_in_memory", lambda: self.notes.append("in memory"))
         monkeypatch.setattr(process, "take_precedence", lambda: self.notes.append("precedence"))
         monkeypatch.setattr(app, "warm_up", lambda: None)
 
