@@ -7,7 +7,7 @@
 # make soak-records iscsid and clients killed while all of them write records, 300 s (SECONDS=60)
 # make fuzz    damaged input for every parser, 60 s each (SECONDS=600 for longer)
 # make fuzz-cli random commands for open-iscsi's iscsiadm and ours, compared (FUZZ_SEQUENCES=500)
-# make install programs, manual pages and boot files (PREFIX=/usr/local DESTDIR=); docs/install.md
+# make install programs, manual pages and boot files (PREFIX=/usr/local DESTDIR= LAUNCHER=no); docs/install.md
 # make fmt     format the code
 # make clean   remove everything these targets made
 
@@ -87,7 +87,8 @@ fuzz-cli: .venv/ready
 		$(BIN)/pytest -q tests/differential
 
 PREFIX ?= /usr/local
-export PREFIX DESTDIR
+LAUNCHER ?= no
+export PREFIX DESTDIR LAUNCHER
 
 install: .venv/ready
 	@PACKAGES="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" etc/install

@@ -46,19 +46,14 @@ def daemon_pid() -> int:
     return int(PID_FILE.read_text())
 
 
-def restart(whose: str) -> None:
-    """A new process. Debian's script finds a daemon by its executable, which is Python's here."""
+def restart() -> None:
+    """A new process."""
     before = daemon_pid()
-    if whose == "debian":
-        sh(f"kill {before}")
-        machine.wait_until(lambda: not PID_FILE.exists(), "iscsid has ended")
-        script("iscsid", "start")
-    else:
-        script("iscsid", "restart")
+    script("iscsid", "restart")
     assert daemon_pid() != before
 
 
-def boot(whose: str) -> None:
+def boot() -> None:
     script("iscsid", "start")
     assert os.readlink(OMIT / "iscsid.pid") == str(PID_FILE)
     assert not inside.is_mounted()
@@ -66,7 +61,7 @@ def boot(whose: str) -> None:
     assert inside.is_mounted()
     assert UP in script("open-iscsi", "status")
     script("iscsid", "status")
-    no_stall(lambda: restart(whose))
+    no_stall(restart)
     sh("/etc/init.d/iscsid start")  # a second time changes nothing
     assert inside.is_mounted()
 
@@ -155,7 +150,7 @@ def shut_down() -> None:
 
 def main(whose: str, tree: Path) -> None:
     prepare(whose, tree)
-    boot(whose)
+    boot()
     keep_excluded()
     cannot_unmount()
     if whose == "ours":  # Debian's script sees no plain device-mapper devices
@@ -164,9 +159,8 @@ def main(whose: str, tree: Path) -> None:
     shut_down()
     network_device()
     startup_checks()
-    if whose == "ours":
-        script("iscsid", "stop")
-        assert not PID_FILE.exists()
+    script("iscsid", "stop")
+    assert not PID_FILE.exists()
     print("all done")
 
 

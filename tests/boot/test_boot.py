@@ -42,11 +42,16 @@ class Boot:
     """One guest; `out` is what it left."""
 
     def __init__(
-        self, name: str, *words: str, programs_only: bool = False, image: Path | None = None
+        self,
+        name: str,
+        *words: str,
+        programs_only: bool = False,
+        launcher: bool = False,
+        image: Path | None = None,
     ) -> None:
         self.out = tree.fresh(f"{name}-out")
         self.tree = tree.fresh(name)
-        tree.install(self.tree)
+        tree.install(self.tree, launcher=launcher)
         if programs_only:
             tree.keep_programs(self.tree)
         hook = self.tree / HOOK
@@ -114,7 +119,9 @@ def test_systemd_with_units_of_debian() -> None:
 def test_sysvinit(whose: str) -> None:
     """Init scripts without systemd: start, mount, restart under I/O, unmount, log out, stop.
 
-    Ours, and Debian's as they are, with our programs in place of theirs.
+    Ours, and Debian's as they are, with our programs in place of theirs; those find the daemon by
+    its executable, which the launcher is.
     """
-    boot = Boot(f"sysvinit-{whose}", "sysvinit", whose, programs_only=whose == "debian")
+    is_debian = whose == "debian"
+    boot = Boot(f"sysvinit-{whose}", "sysvinit", whose, programs_only=is_debian, launcher=is_debian)
     assert "all done" in boot.done.stdout

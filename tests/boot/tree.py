@@ -15,7 +15,12 @@ DEBIAN_SETTINGS = "/etc/iscsi/iscsid.conf"
 
 
 def install(
-    root: Path, *, prefix: str = "/usr", action: str = "install", python: str = DEBIAN_PYTHON
+    root: Path,
+    *,
+    prefix: str = "/usr",
+    action: str = "install",
+    python: str = DEBIAN_PYTHON,
+    launcher: bool = False,
 ) -> None:
     """Run the installer as the Makefile does, with the libraries of this virtual environment."""
     environ = {
@@ -23,6 +28,7 @@ def install(
         "DESTDIR": str(root),
         "PREFIX": prefix,
         "PYTHON": python,
+        "LAUNCHER": "yes" if launcher else "no",
         "PACKAGES": sysconfig.get_path("purelib"),
     }
     subprocess.run([str(PROJECT / "etc/install"), action], env=environ, check=True)
