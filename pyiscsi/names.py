@@ -66,6 +66,14 @@ class Pattern:
     def __bool__(self) -> bool:
         return bool(self.target or self.address or self.iface or self.port != ANY_PORT)
 
+    def selects(self, key: NodeKey) -> bool:
+        return (
+            self.target in ("", key.target)
+            and self.address in ("", key.address)
+            and self.port in (ANY_PORT, key.port)
+            and self.iface in ("", key.iface)
+        )
+
 
 def format_portal(address: str, port: int, tpgt: int | None = None) -> str:
     """`addr:port[,tpgt]`; brackets round any address without a dot, as open-iscsi does."""

@@ -202,12 +202,12 @@ def _keys(line: Line) -> Iterator[Value]:
 
 def _allowed(line: Line) -> Iterator[Value]:
     """The words a setting knows, for that of the last -n."""
-    from pyiscsi.sysfs.transports import MODULES
+    from pyiscsi.transports import TABLE
 
     kind = _kind(line)
     key = line.last("n")
     field = kind.fields.get(key) if kind else None
-    words = MODULES if key == _TRANSPORT else (field and field.allowed) or ()
+    words = TABLE if key == _TRANSPORT else (field and field.allowed) or ()
     yield from ((word, "") for word in words)
 
 

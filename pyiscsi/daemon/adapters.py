@@ -21,7 +21,7 @@ from pyiscsi.ipc import iscsiuio
 from pyiscsi.records.record import Record
 from pyiscsi.sysfs.hosts import Host, find_host
 from pyiscsi.sysfs.tree import SysfsTree
-from pyiscsi.transport import netdev, tcp
+from pyiscsi.transport import links, tcp
 from pyiscsi.transport.adapter import encode_sockaddr
 from pyiscsi.transport.base import Transport
 from pyiscsi.transport.numbers import Cap, HostParam
@@ -133,12 +133,12 @@ class Adapter:
         if not device:
             return
         try:
-            await in_thread(lambda: netdev.switch_on(device), SWITCH_ON_TIMEOUT_S)
+            await in_thread(lambda: links.bring_up(device), SWITCH_ON_TIMEOUT_S)
         except (TransportError, TimeoutError) as error:
-            reason = str(error) or "no answer in time"
+            reason = str(error) or "(no answer in time)"
             self._warn(
                 f"Could not brining up netdev {device}. Try running 'ifup {device}' first if "
-                f"login fails. ({reason})"
+                f"login fails. {reason}"
             )
 
     def _warn(self, line: str) -> None:

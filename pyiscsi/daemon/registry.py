@@ -32,7 +32,7 @@ from pyiscsi.errors import (
     SessionNotFound,
     TransportError,
 )
-from pyiscsi.names import ANY_PORT, NodeKey, Pattern
+from pyiscsi.names import NodeKey, Pattern
 from pyiscsi.records.record import Record
 from pyiscsi.sysfs import sessions as sysfs_sessions
 from pyiscsi.sysfs.tree import SysfsTree
@@ -184,7 +184,7 @@ class Registry:
 
     async def give_up_logins(self, pattern: Pattern) -> list[NodeKey]:
         """End first logins of which the kernel knows nothing yet: nobody can log them out."""
-        found = [one for one in self._sessions if one.sid < 0 and _is_meant(pattern, one.key)]
+        found = [one for one in self._sessions if one.sid < 0 and pattern.selects(one.key)]
         ends = (session.log_out() for session in found)
         errors = await asyncio.gather(*ends, return_exceptions=True)
         return [one.key for one, error in zip(found, errors, strict=True) if error is None]
@@ -274,15 +274,6 @@ def _is_same(one: NodeKey, other: NodeKey) -> bool:
     return (one.target, one.address, one.port, one.iface) == (
         other.target, other.address, other.port, other.iface,
     )  # fmt: skip
-
-
-def _is_meant(pattern: Pattern, key: NodeKey) -> bool:
-    return (
-        pattern.target in ("", key.target)
-        and pattern.address in ("", key.address)
-        and pattern.port in (ANY_PORT, key.port)
-        and pattern.iface in ("", key.iface)
-    )
 
 
 def _may_be_same(one: NodeKey, other: NodeKey) -> bool:

@@ -7,6 +7,7 @@ its own through the device, as in open-iscsi usr/iscsi_net_util.c.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 
 from pyiscsi.errors import TransportError
@@ -113,12 +114,8 @@ def _prefix_len(entry: BootEntry) -> int | None:
 
 
 def _is_near(mine: str, other: str, prefix_len: int) -> bool:
-    family = family_of(mine)
-    first, second = (
-        int.from_bytes(socket.inet_pton(family, each), "big") for each in (mine, other)
-    )
-    bits = 32 if family == socket.AF_INET else 128
-    return first >> bits - prefix_len == second >> bits - prefix_len
+    network = ipaddress.ip_network(f"{mine}/{prefix_len}", strict=False)
+    return ipaddress.ip_address(other) in network
 
 
 def _device(env: Env, links: Links, entry: BootEntry) -> str:

@@ -106,14 +106,14 @@ def _is_loadable(context: Context, name: str) -> bool:
     """Whether the kernel has a transport, after an attempt to load its driver."""
     import os
 
-    from pyiscsi.sysfs.transports import MODULES, transport
+    from pyiscsi.sysfs.transports import transport
+    from pyiscsi.transports import TABLE
 
     if name == "tcp" or transport(context.tree, name):
         return True  # iscsid loads iscsi_tcp itself, and says what is wrong when it cannot
-    module = MODULES.get(name)
-    if module is None or not os.access(_MODPROBE, os.X_OK):
+    if name not in TABLE or not os.access(_MODPROBE, os.X_OK):
         return False
-    os.waitpid(os.posix_spawn(_MODPROBE, [_MODPROBE, "-q", module], os.environ), 0)
+    os.waitpid(os.posix_spawn(_MODPROBE, [_MODPROBE, "-q", TABLE[name].module], os.environ), 0)
     return transport(context.tree, name) is not None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from pyiscsi.errors import RecordError, TransportError
-from pyiscsi.sysfs.hosts import Host, hosts, kernel_ifaces
+from pyiscsi.sysfs.hosts import Host, host_numbers, kernel_ifaces, transport_of_host
 from pyiscsi.transports import NET_DRIVERS, TABLE
 
 TYPE_CHECKING = False
@@ -106,10 +106,11 @@ def set_up(context: Context) -> list[str]:
     context.ifaces.ensure_dir()
     load_drivers(context)
     lines: list[str] = []
-    for host in hosts(context.tree):
-        row = TABLE.get(host.transport or "")
+    for number in host_numbers(context.tree):
+        row = TABLE.get(transport_of_host(context.tree, number) or "")
         if row is None or not row.is_offload:
             continue
+        host = Host(context.tree, number)
         if not host.hwaddress:
             lines.append(
                 f"Invalid offload iSCSI host {host.number}. Missing hwaddress. Try upgrading "

@@ -44,7 +44,7 @@ def logout_all(context: Context, found: Sequence[Session], report: Report) -> in
     firmware = [session for session in found if session.is_flash]
     for session in firmware:
         status = _log_out_firmware(context, session, report) or status
-    for session in in_order(session for session in found if session not in firmware):
+    for session in in_order(session for session in found if not session.is_flash):
         report(events.LogoutRequested(session))
         try:
             sent.append((session, send(context, "logout", {"sid": session.sid})))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pyiscsi.errors import ExitCode, TransportError
-from pyiscsi.sysfs.transports import MODULES, transport
+from pyiscsi.sysfs.transports import transport
+from pyiscsi.transports import traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def ensure_transport(tree: SysfsTree, name: str) -> None:
     """
     if transport(tree, name) is not None:
         return
-    number = _load(MODULES.get(name, name))
+    number = _load(traits(name).module)
     if number or transport(tree, name) is None:
         raise TransportError(
             f"Could not insert module {name}. Kmod error -{number or _NOT_PERMITTED}",

@@ -1,20 +1,12 @@
-"""iSCSI transports the kernel has loaded, and the modules that provide them."""
+"""iSCSI transports the kernel has loaded."""
 
 from __future__ import annotations
-
-from pyiscsi.transports import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyiscsi.sysfs.tree import SysfsTree
 
 TRANSPORTS = "class/iscsi_transport"
-
-MODULES = {name: row.module for name, row in TABLE.items()}
-"""Transport name to kernel module."""
-
-SOFTWARE = frozenset(name for name, row in TABLE.items() if not row.is_offload)
-"""Transports without an adapter: their hosts are made with each session."""
 
 
 class TransportInfo:

@@ -1,4 +1,4 @@
-"""Setting up network devices: the four requests of rtnetlink(7) that booting from iSCSI needs.
+"""Setting up network devices: the four requests of rtnetlink(7) that adapters and booting need.
 
 Layouts are those of Linux include/uapi/linux/rtnetlink.h, if_link.h and if_addr.h. Not pyroute2's:
 it would bring OpenSSL into the initramfs (docs/adr/0004).
@@ -126,6 +126,12 @@ class Links:
             _, kind, _, number, _ = _HEADER.unpack_from(reply)
             if kind == _ERROR_TYPE and number == self._number:
                 return -int(_ERROR.unpack_from(reply, _HEADER.size)[0])
+
+
+def bring_up(device: str) -> None:
+    """Links.bring_up() alone. Raises TransportError."""
+    with Links() as links:
+        links.bring_up(device)
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import socket
 import struct
 
 from pyiscsi.errors import TransportError
 
-_SIOCGIFFLAGS = 0x8913
-_SIOCSIFFLAGS = 0x8914
 _SIOCGIFADDR = 0x8915
 _SIOCGIFHWADDR = 0x8927
 _ARPHRD_ETHER = 1
-_IFF_UP = 1
-_IFREQ = struct.Struct("=16s24s")
+_IFREQ = struct.Struct("=16s24x")
 _IF_INET6 = "/proc/net/if_inet6"
 
 
@@ -49,21 +45,10 @@ def check_usable(device: str, family: int) -> None:
         raise DeviceNotReady(f"network device {device} has no {version} address yet")
 
 
-def switch_on(device: str) -> None:
-    """What `ip link set DEVICE up` does. Raises TransportError."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        found = _ioctl(sock, _SIOCGIFFLAGS, device)
-        if found is None:
-            raise TransportError(f"network device {device}: {os.strerror(errno.ENODEV)}")
-        (flags,) = struct.unpack_from("=H", found)
-        if not flags & _IFF_UP:
-            _ioctl(sock, _SIOCSIFFLAGS, device, struct.pack("=H", flags | _IFF_UP))
-
-
-def _ioctl(sock: socket.socket, request: int, device: str, value: bytes = b"") -> bytes | None:
+def _ioctl(sock: socket.socket, request: int, device: str) -> bytes | None:
     """What the kernel put behind the name; None when the device or the answer is not there."""
     try:
-        reply = fcntl.ioctl(sock, request, _IFREQ.pack(device.encode(), value))
+        reply = fcntl.ioctl(sock, request, _IFREQ.pack(device.encode()))
     except OSError as exc:
         if exc.errno in (errno.ENODEV, errno.EADDRNOTAVAIL):
             return None

@@ -20,7 +20,7 @@ from tests.integration import tgtd
 from tests.kernel.modules import mkibft
 
 RUNNER = tree.PROJECT / "tests/lab/qemu"
-KERNEL = tree.PROJECT / ".lab/qemu/root"
+KERNEL = tree.PROJECT / ".lab/qemu/debian"
 BUSYBOX = KERNEL / "bin/busybox"
 CONSOLES = tree.PROJECT / ".lab/full-consoles"
 FIGURES = tree.PROJECT / ".lab/full-figures.txt"

@@ -133,24 +133,12 @@ def perform(
     options: Options, context: Context, out: Output, record: Record, *, write: bool = False
 ) -> int:
     """One discovery with a record. write: it is stored first (unless nonpersistent)."""
-    op = options.op or OP_NEW | OP_DELETE | OP_UPDATE
-    names: list[str] | None = None
-    if options.ifaces:
-        names, problems = discover.usable_ifaces(context, options.ifaces)
-        for line in problems:
-            out.notice(line)
-        if not names:
-            return ExitCode.NO_OBJECTS_FOUND
+    wish = read_wish(options, context, out)
+    if wish.ifaces is not None and not wish.ifaces:
+        return ExitCode.NO_OBJECTS_FOUND
     # It is about the discovery record alone: node records are written where another -o says so.
-    if write and not op & OP_NONPERSISTENT:
+    if write and not options.op & OP_NONPERSISTENT:
         write_record(context, record)
-    wish = discover.Wish(
-        new=bool(op & OP_NEW),
-        update=bool(op & OP_UPDATE),
-        delete=bool(op & OP_DELETE),
-        persist=bool(op & (OP_NEW | OP_UPDATE | OP_DELETE)),
-        ifaces=names,
-    )
     try:
         found, remarks = discover.targets(context, record, wish)
     except (DaemonError, IpcError) as error:
@@ -159,8 +147,25 @@ def perform(
         out.notice(line)
     if not found:
         raise NoObjectsFound("No portals found")
-    _print_found(options.print_level, found, out)
+    print_found(options.print_level, found, out)
     return _login(found, record, context, out) if options.login else ExitCode.SUCCESS
+
+
+def read_wish(options: Options, context: Context, out: Output) -> discover.Wish:
+    """What -o and -I ask for, with a notice about each iface that can't be used."""
+    op = options.op or OP_NEW | OP_DELETE | OP_UPDATE
+    names: list[str] | None = None
+    if options.ifaces:
+        names, problems = discover.usable_ifaces(context, options.ifaces)
+        for line in problems:
+            out.notice(line)
+    return discover.Wish(
+        new=bool(op & OP_NEW),
+        update=bool(op & OP_UPDATE),
+        delete=bool(op & OP_DELETE),
+        persist=bool(op & (OP_NEW | OP_UPDATE | OP_DELETE)),
+        ifaces=names,
+    )
 
 
 def _report_failure(error: DaemonError | IpcError, record: Record, out: Output) -> int:
@@ -177,7 +182,7 @@ def _report_failure(error: DaemonError | IpcError, record: Record, out: Output) 
     return code
 
 
-def _print_found(level: int, found: list[NodeKey], out: Output) -> None:
+def print_found(level: int, found: list[NodeKey], out: Output) -> None:
     if level in (-1, 0):
         out.out_lines(found_flat_lines(found))
     elif level == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyiscsi.sysfs.transports import MODULES
+from pyiscsi.transports import traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,5 +20,5 @@ def explain_missing(error: PyIscsiError, out: Output) -> None:
     name = first.removeprefix(_KMOD_PREFIX).partition(". Kmod")[0]
     out.raw_err(
         "libkmod: ERROR ../libkmod/libkmod-module.c:895 kmod_module_insert_module: "
-        f"could not find module by name='{MODULES.get(name, name)}'\n"
+        f"could not find module by name='{traits(name).module}'\n"
     )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pyiscsi import INTERFACE_VERSION
-from pyiscsi.cli.options import OP_DELETE, OP_NEW, OP_UPDATE
 from pyiscsi.errors import ExitCode, NoObjectsFound
-from pyiscsi.ops import discover, events, firmware
-from pyiscsi.printers.discovery import found_flat_lines, found_tree_lines
+from pyiscsi.ops import events, firmware
 from pyiscsi.printers.firmware import entry_pairs
 from pyiscsi.printers.record import record_lines
 
@@ -53,30 +51,17 @@ def _log_in(options: Options, context: Context, out: Output) -> int:
 
 def perform_discovery(options: Options, context: Context, out: Output) -> int:
     """`-t fw`: node records of all targets, their portals, and logins with -l."""
-    op = options.op or OP_NEW | OP_DELETE | OP_UPDATE
-    names: list[str] | None = None
-    if options.ifaces:
-        names, problems = discover.usable_ifaces(context, options.ifaces)
-        for line in problems:
-            out.notice(line)
-    wish = discover.Wish(
-        new=bool(op & OP_NEW),
-        update=bool(op & OP_UPDATE),
-        delete=bool(op & OP_DELETE),
-        ifaces=names,
-    )
+    from pyiscsi.cli.modes.discovery import print_found, read_wish
+
     try:
-        bound = firmware.discover(context, wish)
+        bound = firmware.discover(context, read_wish(options, context, out))
     except NoObjectsFound as error:
         status = out.report_error(error)
         if options.ifaces:
             out.err("Could not perform fw discovery.")
         return status
     keys = [one.key for one in bound]
-    if options.print_level in (-1, 0):
-        out.out_lines(found_flat_lines(keys))
-    elif options.print_level == 1:
-        out.out_lines(found_tree_lines(keys))
+    print_found(options.print_level, keys, out)
     if not options.login:
         return ExitCode.SUCCESS
     from pyiscsi.cli.modes.session_actions import do_login

@@ -190,7 +190,7 @@ def test_switching_a_device_on_holds_nobody_up(
     goes_on = threading.Event()
     waited: list[bool] = []
     monkeypatch.setattr(
-        "pyiscsi.daemon.adapters.netdev.switch_on",
+        "pyiscsi.daemon.adapters.links.bring_up",
         lambda device: waited.append(goes_on.wait(5)),
     )
 
@@ -261,7 +261,7 @@ def test_a_recovery_says_once_what_is_wrong(bnx: Machine, caplog: pytest.LogCapt
             run(adapter.wait_until_ready(1))
     assert caplog.messages == [
         "Could not brining up netdev nosuch1. Try running 'ifup nosuch1' first if login fails. "
-        "(network device nosuch1: No such device)",
+        "(err 19 - No such device)",
         "uIP daemon is not up",
     ]
 

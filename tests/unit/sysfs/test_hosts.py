@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from pyiscsi.sysfs.hosts import find_host, host_numbers, hosts, kernel_ifaces, transport_of_host
-from pyiscsi.sysfs.transports import MODULES, name_from_driver, transport, transports
+from pyiscsi.sysfs.transports import name_from_driver, transport, transports
 from pyiscsi.sysfs.tree import SysfsTree
+from pyiscsi.transports import TABLE
 from tests.unit.sysfs.capture import unpack
 
 
@@ -109,4 +110,4 @@ def test_a_distorted_transport_is_left_out(tmp_path: Path) -> None:
 )
 def test_driver_names(driver: str | None, name: str) -> None:
     assert name_from_driver(driver) == name
-    assert name in MODULES or not name
+    assert name in TABLE or not name
