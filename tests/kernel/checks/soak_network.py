@@ -70,8 +70,8 @@ def shortest(rounds: list[Times]) -> Times:
 
 def cut(lab: Lab, sid: int) -> float:
     """Seconds until the loss of the far portal is noticed."""
-    started = time.monotonic()
     lab.netem("loss 100%")
+    started = time.monotonic()  # the command's own start is no part of it
     machine.wait_until(lambda: machine.session_value(sid, "state") == "FAILED", "it is noticed")
     return time.monotonic() - started
 
