@@ -25,6 +25,7 @@ INITIATOR = "iqn.2026-11.test:initiator"
 CONFIGURATION = PROJECT / "tests/parity/iscsid.conf"
 SESSIONS = Path("/sys/class/iscsi_session")
 HOSTS = Path("/sys/class/iscsi_host")
+LOCK = Path("/run/lock/iscsi/lock.write")
 FIGURES = "figures.txt"
 COMMAND_S = 180.0
 """Longest run of a command."""
@@ -245,6 +246,7 @@ def clean_up(daemon: Daemon) -> None:
     drop_sessions()
     lio.delete_all()
     clear_database()
+    LOCK.unlink(missing_ok=True)  # open-iscsi's programs leave it when they are killed
 
 
 def drop_sessions() -> None:
