@@ -3,6 +3,8 @@
 import pytest
 
 from pyiscsi.cli.modes import session_actions
+from pyiscsi.ops import nodes
+from pyiscsi.ops.context import Context
 from tests.unit.cli.commands import Machine
 
 T, U = "iqn.2026-11.test:a", "iqn.2026-11.test:b"
@@ -364,6 +366,23 @@ def test_iface_matches_while_the_transport_does(empty):
     empty.run_line(f"-m node -T {T} -o update -n iface.transport_name -v tcp")
     assert empty.run_line("-m node -I iser").status == 0
     assert tuple(empty.run_line("-m node -I iser -o delete")) == (21, "", NONE)
+
+
+def test_records_that_go_meanwhile(machine, monkeypatch):
+    """Deleted by somebody else between the search and the change: as if never found."""
+    find = nodes.matching
+
+    def racing(context, pattern):
+        keys = find(context, pattern)
+        Context(context.env).nodes.delete(keys[-1])
+        return keys
+
+    monkeypatch.setattr(nodes, "matching", racing)
+    change = "-o update -n node.startup -v automatic"
+    assert tuple(machine.run_line(f"-m node -T {T} {change}")) == (0, "", "")
+    assert tuple(machine.run_line(f"-m node -T {U} {change}")) == (21, "", NONE)
+    assert value(machine, "node.startup") == ["automatic"]
+    assert tuple(machine.run_line("-m node -o delete")) == (21, "", NONE)
 
 
 # Deleting
