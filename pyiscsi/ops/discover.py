@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyiscsi.errors import RecordError
+from pyiscsi.errors import RecordError, TransportError
 from pyiscsi.names import NodeKey
 
 TYPE_CHECKING = False
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _ADDRESS = "discovery.sendtargets.address"
 _PORT = "discovery.sendtargets.port"
-_MODPROBE = "/sbin/modprobe"
 
 
 class Wish:
@@ -104,17 +103,19 @@ def _read_iface(context: Context, name: str) -> Record:
 
 def _is_loadable(context: Context, name: str) -> bool:
     """Whether the kernel has a transport, after an attempt to load its driver."""
-    import os
-
+    from pyiscsi.ops.modules import ensure_transport
     from pyiscsi.sysfs.transports import transport
     from pyiscsi.transports import TABLE
 
-    if name == "tcp" or transport(context.tree, name):
+    if name == "tcp":
         return True  # iscsid loads iscsi_tcp itself, and says what is wrong when it cannot
-    if name not in TABLE or not os.access(_MODPROBE, os.X_OK):
+    if name not in TABLE:
+        return transport(context.tree, name) is not None
+    try:
+        ensure_transport(context.tree, name)
+    except TransportError:
         return False
-    os.waitpid(os.posix_spawn(_MODPROBE, [_MODPROBE, "-q", TABLE[name].module], os.environ), 0)
-    return transport(context.tree, name) is not None
+    return True
 
 
 def targets(context: Context, record: Record, wish: Wish) -> tuple[list[NodeKey], list[str]]:

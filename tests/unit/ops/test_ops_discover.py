@@ -145,7 +145,7 @@ def test_isns_nodes(context, stored):
 
 def test_usable_ifaces(machine, context, monkeypatch):
     """CLI-135, CLI-137: an unknown name, an unknown transport, a driver that cannot be loaded."""
-    monkeypatch.setattr(discover, "_MODPROBE", "/bin/false")
+    monkeypatch.setenv("PATH", str(machine.path))  # without modprobe
     directory = machine.path / "db" / "ifaces"
     directory.mkdir()
     (directory / "odd").write_text(
