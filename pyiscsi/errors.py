@@ -157,10 +157,6 @@ class RecordError(PyIscsiError):
         self.line = line
 
 
-class RecordGone(RecordError):
-    """Somebody else deleted the record while it was being changed or deleted."""
-
-
 class TransportError(PyIscsiError):
     """Connecting or talking to a portal or to the kernel failed (4; 8 timed out; 12 no driver)."""
 

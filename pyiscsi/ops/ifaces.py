@@ -5,14 +5,7 @@ Rules and texts of open-iscsi usr/iscsiadm.c (exec_iface_op) and usr/iface.c.
 
 from __future__ import annotations
 
-from pyiscsi.errors import (
-    InvalidArgument,
-    PyIscsiError,
-    RecordError,
-    RecordGone,
-    SessionExists,
-    TransportError,
-)
+from pyiscsi.errors import InvalidArgument, PyIscsiError, RecordError, SessionExists, TransportError
 from pyiscsi.names import Pattern
 from pyiscsi.ops import nodes
 from pyiscsi.ops.modules import ensure_transport
@@ -158,11 +151,7 @@ def delete(context: Context, name: str) -> None:
         raise InvalidArgument(f"iface {name} is a special interface and cannot be deleted.")
     context.ifaces.read(name)
     outcomes = nodes.delete_all(context, Pattern(iface=name))
-    failures = [
-        outcome
-        for _, outcome in outcomes
-        if isinstance(outcome, PyIscsiError) and not isinstance(outcome, RecordGone)
-    ]
+    failures = [outcome for _, outcome in outcomes if isinstance(outcome, PyIscsiError)]
     if failures:
         lines = "\n".join(str(error) for error in failures)
         raise PyIscsiError(lines, failures[0].exit_code)

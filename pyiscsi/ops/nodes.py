@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyiscsi.errors import InvalidArgument, SessionExists
+from pyiscsi.errors import InvalidArgument, RecordError, SessionExists
 from pyiscsi.names import (
     ANY_PORT,
     DEFAULT_IFACE,
@@ -14,7 +14,7 @@ from pyiscsi.names import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pyiscsi.ops.context import Context
     from pyiscsi.records.node_bulk import Outcome
@@ -151,22 +151,32 @@ def update_all(
 ) -> Iterator[tuple[NodeKey, Outcome]]:
     """Set checked_pairs() in every matching record; yields warning lines or the error of each.
 
-    Raises what matching() does.
+    One that somebody has deleted since it was listed is left out. Raises what matching() does.
     """
-    return context.nodes.update_all(matching(context, pattern), pairs)
+    return _without_vanished(context.nodes.update_all(matching(context, pattern), pairs))
 
 
 def delete_all(context: Context, pattern: Pattern) -> Iterator[tuple[NodeKey, Outcome]]:
     """Delete every matching record, its back link and directories it leaves empty.
 
-    Yields no lines or the error of each: SessionExists while a session uses it. Raises what
-    matching() does.
+    Yields no lines or the error of each: SessionExists while a session uses it. One that somebody
+    has deleted since it was listed is left out. Raises what matching() does.
     """
     in_use = in_use_test(context)
     keys = matching(context, pattern)
     used = {key for key in keys if in_use(key)}
     deleted = context.nodes.delete_all([key for key in keys if key not in used])
-    return ((key, _used(key)) if key in used else next(deleted) for key in keys)
+    return _without_vanished((key, _used(key)) if key in used else next(deleted) for key in keys)
+
+
+def _without_vanished(
+    outcomes: Iterable[tuple[NodeKey, Outcome]],
+) -> Iterator[tuple[NodeKey, Outcome]]:
+    from pyiscsi.records.files import has_vanished
+
+    for key, outcome in outcomes:
+        if not (isinstance(outcome, RecordError) and has_vanished(outcome)):
+            yield key, outcome
 
 
 def _used(key: NodeKey) -> SessionExists:

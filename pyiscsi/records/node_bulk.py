@@ -6,9 +6,7 @@ the outcome and the words are theirs.
 
 from __future__ import annotations
 
-import os
-
-from pyiscsi.errors import PyIscsiError, RecordGone
+from pyiscsi.errors import PyIscsiError
 from pyiscsi.records import node_write
 from pyiscsi.records.batch import Change, Text, put, replace_all, sync_upwards, write_out
 from pyiscsi.records.disk import open_disk
@@ -46,7 +44,6 @@ def update(
 ) -> Iterator[tuple[NodeKey, Outcome]]:
     """Set values in records, in each all or none; yields warning lines or the error of each.
 
-    RecordGone is the error of one that is not there any more.
     Raises RecordError when the lock cannot be had: then nobody tries for ten thousand records, one
     after the other.
     """
@@ -99,18 +96,7 @@ def _update_one(store: NodeStore, key: NodeKey, pairs: Pairs) -> Outcome:
     try:
         return store.update(key, pairs)
     except PyIscsiError as error:
-        return _explained(store, key, error)
-
-
-def _explained(store: NodeStore, key: NodeKey, error: PyIscsiError) -> PyIscsiError:
-    """The error, as RecordGone where that is the reason."""
-    path = store.path(key)
-    first: BaseException = error
-    while first.__cause__ is not None:
-        first = first.__cause__
-    # A damaged record is not there any more either, since it was found to be one.
-    is_gone = isinstance(first, FileNotFoundError) and not os.path.lexists(path)
-    return RecordGone(str(error), path) if is_gone else error
+        return error
 
 
 def add(store: NodeStore, records: Sequence[Record]) -> Iterator[tuple[Record, Outcome]]:
@@ -162,8 +148,7 @@ def _sync_one(store: NodeStore, record: Record, outcome: Outcome) -> Outcome:
 def delete(store: NodeStore, keys: Sequence[NodeKey]) -> Iterator[tuple[NodeKey, Outcome]]:
     """Delete records with links and empty directories; yields no lines or the error of each.
 
-    RecordGone is the error of one that is not there any more. Raises RecordError when the lock
-    cannot be had.
+    Raises RecordError when the lock cannot be had.
     """
     import time
 
@@ -183,5 +168,5 @@ def _delete_one(store: NodeStore, key: NodeKey) -> Outcome:
     try:
         store.delete(key)
     except PyIscsiError as error:
-        return _explained(store, key, error)
+        return error
     return []

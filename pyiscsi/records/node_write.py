@@ -7,7 +7,7 @@ import os
 from pyiscsi.errors import InvalidArgument, RecordError
 from pyiscsi.names import UNKNOWN_TPGT, NodeKey
 from pyiscsi.records import links
-from pyiscsi.records.files import make_private, remove_empty, remove_quietly
+from pyiscsi.records.files import has_vanished, make_private, remove_empty, remove_quietly
 from pyiscsi.records.nodes import portal_path, split_portal
 from pyiscsi.records.schema import MASTER
 
@@ -116,10 +116,10 @@ def delete(store: NodeStore, key: NodeKey) -> None:
         try:
             record = store.read(key)
         except RecordError as error:
-            if os.path.lexists(path) or not isinstance(error.__cause__, FileNotFoundError):
+            if not has_vanished(error):
                 raise
             line = f"Could not stat {path} to delete node: No such file or directory"
-            raise RecordError(line, path) from error
+            raise RecordError(line, path) from error.__cause__
         link = _own_link(root, record, key)
         if link:
             remove_quietly(link)

@@ -152,15 +152,16 @@ def test_uninstall(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_launcher(tmp_path: Path) -> None:
-    """With LAUNCHER=yes iscsid runs in a process of its own executable, and answers the same."""
+    """With LAUNCHER=yes iscsid is an executable that answers the same; without, a script again."""
     prefix = tmp_path / "usr"
-    tree.install(tmp_path / "root", prefix=str(prefix), launcher=True)
-    prefix.symlink_to(f"{tmp_path}/root/{prefix}")
+    built = tmp_path / "built"
+    tree.install(built, prefix=str(prefix), launcher=True)
+    prefix.symlink_to(f"{built}{prefix}")
     iscsid = prefix / "sbin/iscsid"
     assert iscsid.read_bytes().startswith(b"\x7fELF")
     assert run(iscsid, "-v") == "iscsid version 2.1.8\n"
     assert run(iscsid, "--help").startswith("Usage: iscsid [OPTION]\n")
-    tree.install(tmp_path / "root", prefix=str(prefix))
+    tree.install(built, prefix=str(prefix))
     assert iscsid.read_text().startswith("#!/usr/bin/python3 -IS\n")
 
 

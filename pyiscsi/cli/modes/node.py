@@ -10,7 +10,6 @@ from pyiscsi.errors import (
     NoObjectsFound,
     PyIscsiError,
     RecordError,
-    RecordGone,
     error_text,
 )
 from pyiscsi.names import ISCSI_PORT, Pattern
@@ -206,13 +205,10 @@ def delete(context: Context, out: Output, pattern: Pattern) -> int:
 
 
 def _each(context: Context, out: Output, outcomes: Iterator[tuple[NodeKey, Outcome]]) -> int:
-    """Report what became of each record; those that others have deleted meanwhile never were."""
     found = False
     status = 0
     try:
         for _, outcome in outcomes:
-            if isinstance(outcome, RecordGone):
-                continue
             found = True
             if isinstance(outcome, PyIscsiError):
                 status = _reported(out, outcome, status)
